@@ -1,0 +1,76 @@
+"""The dataset card: README.md with front matter that the Hugging Face hub and `datasets` read.
+
+Everything in it follows from the rows, so that equal datasets have equal cards: no dates, no paths, no timings.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+_CARD = """---
+configs:
+- config_name: default
+  data_files:
+  - split: train
+    path: data/train-*.parquet
+license: other
+size_categories:
+- {size}
+tags:
+- reasoning
+- process-supervision
+- stepstar
+---
+# {name}
+
+{n_rows} verified rationales of {n_problems} problems, made by [stepstar]({url}) {version}.
+
+```python
+from datasets import load_dataset
+dataset = load_dataset("path/to/this/folder", split="train")
+```
+
+Each row is one rationale whose final answer a verifier found equal to the gold answer. That does not prove each step.
+`steps` joined gives the text exactly. `origin` is `sampled`, or `rationalized` where the gold answer was shown as a hint
+while the rationale was written (the hint is in no row).
+
+| what | rows |
+|---|---|
+{counts}
+
+| model | revision | sampling | rows |
+|---|---|---|---|
+{models}
+"""
+
+PROJECT_URL = "https://pypi.org/project/stepstar"
+
+
+def _size_category(rows: int) -> str:
+    """The hub's bucket for a number of rows."""
+    for limit, name in ((10**3, "n<1K"), (10**4, "1K<n<10K"), (10**5, "10K<n<100K"), (10**6, "100K<n<1M")):
+        if rows < limit:
+            return name
+    return "n>1M"
+
+
+def dataset_card(name: str, rows: Sequence[dict[str, Any]], *, version: str) -> str:
+    """Markdown card of a dataset.
+
+    Args:
+        name: title.
+        rows: the dataset's rows, as written.
+        version: of stepstar.
+    """
+    lines = []
+    for column in ("origin", "source", "licence", "difficulty", "round"):
+        counts = Counter(str(row[column]) or "(none)" for row in rows)
+        lines += [f"| {column} = {value} | {count} |" for value, count in sorted(counts.items())]
+    models = Counter((row["model"], row["model_revision"], row["sampling"]) for row in rows)
+    table = [f"| {model} | {revision} | `{sampling}` | {count} |"
+             for (model, revision, sampling), count in sorted(models.items())]  # fmt: skip
+    return _CARD.format(size=_size_category(len(rows)), name=name, n_rows=len(rows), url=PROJECT_URL, version=version,
+                        n_problems=len({row["problem_id"] for row in rows}), counts="\n".join(lines),
+                        models="\n".join(table))  # fmt: skip

@@ -1,0 +1,75 @@
+"""Procedural source `arithmetic`: chains of additions and subtractions whose worked steps are known exactly.
+
+Difficulty is the number of operations. The first number is 10..99, the others 2..9, and no partial result is negative:
+the single operations are easy, keeping a long chain of them straight is what is hard. Whether a problem is
+`train` or `test` depends on its own hash alone, so no seed can ever put one problem on both sides.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from data.errors import InputError
+from data.ids import derive_seed
+from data.records import Kind, Problem
+
+MAX_DIFFICULTY = 20
+_TEST_SHARE = 10
+"""One problem in ten, by hash, is a test problem."""
+
+
+def draw_problem(difficulty: int, rng: random.Random) -> Problem:
+    """Draw one problem of `difficulty` operations, with its worked steps as `solution`."""
+    value = rng.randint(10, 99)
+    expression, steps = str(value), []
+    for _ in range(difficulty):
+        operand = rng.randint(2, 9)
+        # Half of the operations subtract wherever the result stays non-negative.
+        operator = "-" if operand <= value and rng.random() < 0.5 else "+"
+        result = value - operand if operator == "-" else value + operand
+        expression += f"{operator}{operand}"
+        steps.append(f"{value}{operator}{operand}={result}\n")
+        value = result
+    solution = "".join(steps) + f"#### {value}"
+    problem = Problem.create(prompt=f"{expression}=?", answer=str(value), kind=Kind.MATH, source="arithmetic",
+                             difficulty=str(difficulty), licence="CC0-1.0", solution=solution)  # fmt: skip
+    return problem
+
+
+def split_of(problem: Problem) -> str:
+    """`train` or `test`, by the problem's hash."""
+    return "test" if int(problem.id, 16) % _TEST_SHARE == 0 else "train"
+
+
+def read_arithmetic(options: Mapping[str, Any], split: str = "train") -> Iterator[Problem]:
+    """Yield distinct problems of one split.
+
+    Args:
+        options: `n` (problems of each difficulty), `difficulty` (list of operation counts) and `seed`.
+        split: `train` or `test`.
+
+    Raises:
+        InputError: an option is out of range, or a difficulty does not have `n` distinct problems.
+    """
+    count, seed = int(options.get("n", 1000)), int(options.get("seed", 0))
+    levels = [int(level) for level in options.get("difficulty", [1, 2, 3])]
+    if not levels or min(levels) < 1 or max(levels) > MAX_DIFFICULTY:
+        raise InputError(f"arithmetic: difficulty {levels} is out of range.", f"Give a list of 1..{MAX_DIFFICULTY}.")
+    seen: set[str] = set()
+    for level in levels:
+        rng = random.Random(derive_seed("arithmetic", seed, split, level))
+        found = tries = 0
+        while found < count:
+            problem = draw_problem(level, rng)
+            tries += 1
+            if tries > 50 * count + 10_000:
+                raise InputError(f"arithmetic: fewer than {count} distinct problems of difficulty {level}.",
+                                 "Lower `n` or raise `difficulty`.")  # fmt: skip
+            if problem.id not in seen and split_of(problem) == split:
+                seen.add(problem.id)
+                found += 1
+                yield Problem.create(prompt=problem.prompt, answer=problem.answer, kind=problem.kind, split=split,
+                                     source=problem.source, difficulty=problem.difficulty, licence=problem.licence,
+                                     solution=problem.solution)  # fmt: skip

@@ -1,0 +1,122 @@
+"""Files that are whole or absent: atomic writes, and parquet shards checked by hash when they are read.
+
+A shard is written to a temporary name, flushed to disk, renamed, and the folder flushed; only then may a manifest name
+it. Equal rows give equal bytes: no timestamp goes in, and the writer's settings are fixed here.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from data.errors import InputError
+
+Record = TypeVar("Record")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ShardEntry:
+    """What a manifest says of one shard."""
+
+    file: str
+    """Path relative to the run folder."""
+    rows: int
+    sha256: str
+    key: str
+    """Hash of what the shard was computed from."""
+
+
+def sha256_of(file: Path) -> str:
+    """Hexadecimal SHA-256 of a file."""
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def write_atomic(file: Path, content: bytes) -> None:
+    """Write a file so that it is there whole or not at all, even if the machine stops.
+
+    Raises:
+        InputError: the disk is full or the folder cannot be written.
+    """
+    partial = file.with_name(f".{file.name}.partial")
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        with partial.open("wb") as stream:
+            stream.write(content)
+            stream.flush()
+            os.fsync(stream.fileno())
+        os.replace(partial, file)
+        _sync_folder(file.parent)
+    except OSError as error:
+        raise InputError(f"cannot write '{file}': {error.strerror}.",
+                         "Free space or permissions, then run the same command again: it resumes.") from error  # fmt: skip
+
+
+def _sync_folder(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def table_bytes(table: Any) -> bytes:
+    """An arrow table as parquet; equal tables give equal bytes."""
+    import pyarrow.parquet as pq
+
+    buffer = io.BytesIO()
+    pq.write_table(table, buffer, compression="zstd", version="2.6", write_statistics=True)
+    return buffer.getvalue()
+
+
+def write_shard(root: Path, file: str, record_type: type[Record], rows: Iterable[Record], *, key: str) -> ShardEntry:
+    """Write records as `root/file` and return what the manifest needs to know."""
+    from data.schema import to_table
+
+    table = to_table(record_type, rows)
+    content = table_bytes(table)
+    write_atomic(root / file, content)
+    return ShardEntry(file=file, rows=table.num_rows, sha256=hashlib.sha256(content).hexdigest(), key=key)
+
+
+def read_shard(root: Path, entry: ShardEntry, record_type: type[Record]) -> Iterator[Record]:
+    """Records of a shard.
+
+    Raises:
+        InputError: the file is missing or is not the one that was written.
+    """
+    import pyarrow.parquet as pq
+
+    from data.schema import from_table
+
+    file = root / entry.file
+    if not shard_is_whole(root, entry):
+        raise InputError(f"the shard '{file}' is missing or damaged.", "Run the same command again: it is recomputed.")
+    yield from from_table(record_type, pq.read_table(file), where=str(file))
+
+
+def shard_is_whole(root: Path, entry: ShardEntry) -> bool:
+    """Whether the file that an entry names is there, byte for byte."""
+    file = root / entry.file
+    return file.is_file() and sha256_of(file) == entry.sha256
+
+
+def set_aside_foreign(root: Path, known: set[str]) -> list[str]:
+    """Move files under `records/` that no manifest entry names to `set-aside/`, and return their names.
+
+    Such a file was torn by a kill between rename and manifest, or put there by hand; it is never read.
+    """
+    moved = []
+    for file in sorted((root / "records").glob("*/*")):
+        name = file.relative_to(root).as_posix()
+        if name not in known:
+            target = root / "set-aside" / name.replace("/", "__")
+            target.parent.mkdir(parents=True, exist_ok=True)
+            os.replace(file, target)
+            moved.append(name)
+    return moved

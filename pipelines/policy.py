@@ -1,0 +1,65 @@
+"""A policy of the run: the base model or a checkpoint, loaded only when something is really generated or trained.
+
+A resumed run whose shards are all there never loads a model; and no two models are in memory at once.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from star.checkpoints import is_local, load_checkpoint, resolve, weights_revision
+from star.generation import Generator, build_generator
+
+
+@dataclass(slots=True)
+class Policy:
+    """A model of the run by name and revision, with its generator on demand."""
+
+    name: str
+    """Name that provenance carries: the recipe's model name, or `generator-<arm>-r<round>`."""
+    path: str
+    """Folder or hub id."""
+    revision: str
+    """Hash of the weights, or the hub revision that the recipe asks for."""
+    round: int
+    engine: str
+    batch_size: int
+    hub_revision: str | None = None
+    _generator: Generator | None = None
+
+    @property
+    def generator(self) -> Generator:
+        """The engine over this policy, loaded at first use."""
+        if self._generator is None:
+            self._generator = build_generator(self.path, engine=self.engine, revision=self.hub_revision,
+                                              batch_size=self.batch_size)  # fmt: skip
+        return self._generator
+
+    def release(self) -> None:
+        """Drop the model from memory."""
+        if self._generator is not None:
+            self._generator.close()
+            self._generator = None
+
+
+def base_policy(name: str, *, hub_revision: str | None, engine: str, batch_size: int) -> Policy:
+    """The base model as a policy.
+
+    Raises:
+        UserError: the folder lacks weights or tokenizer.
+    """
+    from pathlib import Path
+
+    from data.ids import content_id
+    from star.checkpoints import check_folder
+
+    path = resolve(name)
+    if engine == "scripted":
+        revision = content_id("scripted", name)
+    elif is_local(path):
+        folder = Path(path).expanduser()
+        check_folder(folder)
+        revision = weights_revision(folder)
+    else:
+        revision = hub_revision or load_checkpoint(name).revision
+    return Policy(name, path, revision, 0, engine, batch_size, hub_revision)

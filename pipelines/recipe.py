@@ -1,0 +1,202 @@
+"""Recipes: one YAML file plus dotted overrides, checked strictly before anything runs.
+
+An unknown key is an error that names its path and the nearest key; a value out of range names path, value and bound.
+YAML is loaded safely, duplicate keys are refused.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import Field, ValidationError
+
+from data.config import Config
+from data.errors import UserError
+from star.generation.base import SamplingParams
+from star.rationalize import RationalizationConfig
+from star.selection import SelectionConfig
+from star.sft import SftConfig
+
+RECIPES = Path(__file__).parent / "recipes"
+
+
+class ModelConfig(Config):
+    """Which model."""
+
+    name: str
+    """`embedded`, a local folder, or a hub id such as HuggingFaceTB/SmolLM2-135M-Instruct."""
+    revision: str | None = None
+    """Hub commit, tag or branch."""
+
+
+class SourceConfig(Config):
+    """Which problems."""
+
+    source: str
+    """Name of a source, e.g. `gsm8k`; see `stepstar validate --sources`."""
+    path: str = ""
+    """Local file or hub id; empty means the source's own place on the hub."""
+    split: str = "train"
+    columns: dict[str, str] = {}
+    """For `source: local`: which column holds `prompt`, `answer`, ..."""
+    options: dict[str, Any] = {}
+    """Options of the source, e.g. `n` and `difficulty` of `arithmetic`."""
+    limit: int | None = Field(default=None, ge=1)
+    """Take this many problems, drawn by hash, not the first ones of the file."""
+
+
+class EngineConfig(Config):
+    """Which engine draws samples."""
+
+    type: Literal["transformers", "scripted"] = "transformers"
+    batch_size: int = Field(default=64, ge=1)
+    """Samples decoded together."""
+
+
+class SamplingConfig(Config):
+    """How samples are drawn."""
+
+    n: int = Field(default=4, ge=1)
+    """Samples of each problem."""
+    temperature: float = Field(default=1.0, ge=0)
+    top_p: float = Field(default=1.0, gt=0, le=1)
+    top_k: int = Field(default=0, ge=0)
+    max_tokens: int = Field(default=256, ge=1)
+    stop: list[str] = []
+
+    def params(self, **changes: Any) -> SamplingParams:
+        """The engine's sampling parameters."""
+        values = self.model_dump(exclude={"n"}) | {"stop": tuple(self.stop)} | changes
+        return SamplingParams(**values)
+
+
+class Recipe(Config):
+    """Everything that determines a run."""
+
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
+    """Name of the run folder under `runs/`."""
+    description: str = ""
+    seed: int = 0
+    model: ModelConfig
+    problems: SourceConfig
+    evaluation: SourceConfig
+    prompt: str
+    """Prompt template: `arithmetic`, `math`, `choice`, or the path of a .jinja file."""
+    engine: EngineConfig = EngineConfig()
+    sampling: SamplingConfig = SamplingConfig()
+    rationalization: RationalizationConfig = RationalizationConfig()
+    selection: SelectionConfig = SelectionConfig()
+    sft: SftConfig = SftConfig()
+    rounds: int = Field(default=3, ge=1)
+    """STaR rounds; each trains from the base again."""
+    compare_without_rationalization: bool = False
+    """Run a second arm without rationalization, for the report's comparison."""
+    shard_size: int = Field(default=128, ge=1)
+    """Problems in one shard: the most work that a kill can cost."""
+    max_reject_share: float = Field(default=0.05, ge=0, le=1)
+    """The run stops before spending anything if more than this share of the input rows is unusable."""
+    max_undecided_share: float = Field(default=0.05, ge=0, le=1)
+    """The run stops if more than this share of a round's checks could not be decided."""
+    threads: int = Field(default=0, ge=0)
+    """CPU threads for the model; 0 means all. Fixed by the first run, since floating point depends on it."""
+
+
+class _UniqueKeyLoader(yaml.SafeLoader):
+    """Safe YAML that refuses a key given twice."""
+
+    def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
+        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
+        twice = {str(key) for key in keys if keys.count(key) > 1}
+        if twice:
+            raise yaml.constructor.ConstructorError(None, None, f"the key '{twice.pop()}' is given twice", node.start_mark)
+        return dict(super().construct_mapping(node, deep))
+
+
+def shipped_recipes() -> list[str]:
+    """Names of the recipes in the package."""
+    return sorted(file.stem for file in RECIPES.glob("*.yaml"))
+
+
+def load_recipe(name: str, overrides: Iterable[str] = ()) -> Recipe:
+    """Load a recipe by name or path and apply dotted overrides such as `sampling.n=8`.
+
+    Raises:
+        UserError: no such recipe, bad YAML, an unknown key, or a value of the wrong type or out of range.
+    """
+    file = RECIPES / f"{name}.yaml" if "/" not in name and not name.endswith((".yaml", ".yml")) else Path(name)
+    if not file.is_file():
+        near = difflib.get_close_matches(name, shipped_recipes(), 1)
+        hint = f"Did you mean '{near[0]}'?" if near else f"Use one of {', '.join(shipped_recipes())}, or a path."
+        raise UserError(f"no recipe '{name}'.", hint)
+    content = _read_yaml(file.read_text(encoding="utf-8"), str(file))
+    if not isinstance(content, dict):
+        raise UserError(f"{file}: not a mapping of keys to values.", "See a shipped recipe for the form.")
+    for override in overrides:
+        _apply(content, override)
+    return parse_recipe(content, where=str(file))
+
+
+def parse_recipe(content: Mapping[str, Any], *, where: str) -> Recipe:
+    """Check a plain mapping and make it a recipe; one line for the first mistake."""
+    try:
+        return Recipe.model_validate(content)
+    except ValidationError as error:
+        raise _user_error(error, where) from error
+
+
+def differences(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = "") -> list[str]:
+    """Dotted paths whose values differ, as `path: old -> new`."""
+    lines = []
+    for key in sorted({*old, *new}):
+        before, after = old.get(key), new.get(key)
+        if isinstance(before, Mapping) and isinstance(after, Mapping):
+            lines += differences(before, after, f"{prefix}{key}.")
+        elif before != after:
+            lines.append(f"{prefix}{key}: {before} -> {after}")
+    return lines
+
+
+def _read_yaml(text: str, where: str) -> Any:
+    try:
+        return yaml.load(text, Loader=_UniqueKeyLoader)  # noqa: S506 - a SafeLoader
+    except yaml.YAMLError as error:
+        raise UserError(f"{where}: {' '.join(str(error).split())}", "Mend the YAML.") from error
+
+
+def _apply(content: dict[str, Any], override: str) -> None:
+    """Set one dotted path of a nested mapping."""
+    path, equals, value = override.partition("=")
+    if not equals or not path:
+        raise UserError(f"'{override}' is no override.", "Write key.path=value, e.g. sampling.n=8.")
+    *parents, last = path.split(".")
+    place = content
+    for parent in parents:
+        place = place.setdefault(parent, {})
+        if not isinstance(place, dict):
+            raise UserError(f"'{path}': '{parent}' is not a section.", "See the recipe for its sections.")
+    place[last] = _read_yaml(value, override)
+
+
+def _user_error(error: ValidationError, where: str) -> UserError:
+    """The first mistake that pydantic found, in one line, with the cure."""
+    first = error.errors()[0]
+    path = ".".join(str(part) for part in first["loc"])
+    if first["type"] == "extra_forbidden":
+        near = difflib.get_close_matches(path.split(".")[-1], _keys_beside(first["loc"]), 1)
+        known = ", ".join(_keys_beside(first["loc"]))
+        return UserError(f"{where}: unknown key '{path}'.", f"Did you mean '{near[0]}'?" if near else f"Known: {known}.")
+    if first["type"] == "missing":
+        return UserError(f"{where}: the key '{path}' is missing.", "Add it; see a shipped recipe.")
+    return UserError(f"{where}: {path} = {first['input']!r}: {first['msg'].lower()}.", "Mend the recipe or the override.")
+
+
+def _keys_beside(location: tuple[int | str, ...]) -> list[str]:
+    """The keys that are allowed where an unknown one stands."""
+    model: Any = Recipe
+    for part in location[:-1]:
+        model = model.model_fields[part].annotation
+    return list(model.model_fields)

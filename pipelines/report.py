@@ -1,0 +1,73 @@
+"""`report.html`: one self-contained file. Everything a model wrote is escaped, and the page may load nothing remote."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from data.store import write_atomic
+from pipelines.figures import all_figures
+from pipelines.run_dir import RunFolder
+from pipelines.summary import Summary, summarize
+
+TEMPLATE = Path(__file__).parent / "report.html.jinja"
+
+
+def percent(value: float) -> str:
+    """A share as a percentage with one decimal."""
+    return f"{100 * value:.1f} %"
+
+
+def duration(seconds: float) -> str:
+    """Seconds as people say them."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.1f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
+def verdict_line(summary: Summary) -> str:
+    """One sentence: did it work, by how much, how sure."""
+    if summary.gain is None:
+        return "The run has not finished a round yet."
+    gain, base = summary.gain, summary.accuracy["base", 0, "all"]
+    last = max(place[1] for place in summary.accuracy if place[0] == "star")
+    after = summary.accuracy["star", last, "all"]
+    sure = ("The interval excludes zero." if gain.low > 0 or gain.high < 0
+            else "The interval includes zero: no effect is shown.")  # fmt: skip
+    return (f"Held-out accuracy on the target difficulties went from {percent(base.mean)} to {percent(after.mean)}: "
+            f"{100 * gain.mean:+.1f} points (95 % interval {100 * gain.low:+.1f} to {100 * gain.high:+.1f}, paired over "
+            f"the same problems). {sure}")  # fmt: skip
+
+
+def _totals(summary: Summary) -> dict[str, float]:
+    costs = summary.costs.values()
+    return {"seconds": sum(cost["seconds"] for cost in costs), "tokens": sum(cost.get("tokens", 0) for cost in costs),
+            "peak_mb": max((cost["peak_mb"] for cost in costs), default=0)}  # fmt: skip
+
+
+def _figure_html(figure: Any) -> str:
+    return str(figure.to_html(full_html=False, include_plotlyjs=False, config={"displaylogo": False, "responsive": True}))
+
+
+def render_report(summary: Summary) -> str:
+    """The page as text."""
+    from jinja2 import Environment, StrictUndefined
+    from markupsafe import Markup
+    from plotly.offline import get_plotlyjs
+
+    environment = Environment(undefined=StrictUndefined, autoescape=True, trim_blocks=True, lstrip_blocks=True)
+    environment.filters |= {"percent": percent, "duration": duration}
+    template = environment.from_string(TEMPLATE.read_text(encoding="utf-8"))
+    # Markup: these two come from plotly and from our own numbers, never from a model's text.
+    figures = [Markup(_figure_html(figure)) for figure in all_figures(summary)]  # noqa: S704
+    return template.render(summary=summary, verdict=verdict_line(summary), totals=_totals(summary), figures=figures,
+                           plotly=Markup(get_plotlyjs()))  # noqa: S704 # fmt: skip
+
+
+def write_report(run: RunFolder) -> Path:
+    """Write `report.html` of a run and return its path."""
+    file = run.root / "report.html"
+    write_atomic(file, render_report(summarize(run)).encode("utf-8", "replace"))
+    return file
+
+

@@ -1,0 +1,157 @@
+"""The main job: problems to verified rationales, a trained generator, a dataset and a report, in STaR rounds.
+
+    base ── sample ── verify ── rationalize the failures ── select ── fine-tune from the base ── evaluate ── next round
+
+Every round trains from the base again (asserted). A second arm without rationalization shares the first round's samples,
+which come from the same base with the same seeds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from data.ids import content_id, derive_seed
+from data.prompts import PromptTemplate
+from data.records import Problem, Rationale, Selection, Verdict
+from pipelines.dataset import write_dataset
+from pipelines.policy import Policy, base_policy
+from pipelines.problems import load_problems
+from pipelines.progress import say, track
+from pipelines.recipe import Recipe
+from pipelines.report import write_report
+from pipelines.run_dir import RunFolder
+from pipelines.stages import CODE_VERSION, Context, Draw, evaluate, sample, statuses_by_problem
+from star.checkpoints import LoadedModel, load_checkpoint, save_checkpoint
+from star.encoding import encode_completion, encode_prompt, pad_id
+from star.rationalize import failed_problems, is_drawn
+from star.selection import select
+from star.sft import Row, fine_tune
+
+STAR = "star"
+WITHOUT = "no_rationalization"
+
+
+def run_recipe(recipe: Recipe, root: Path, *, fresh: bool = False) -> RunFolder:
+    """Run a recipe to its end, or from where it was stopped.
+
+    Args:
+        recipe: what to do.
+        root: the run folder.
+        fresh: delete what is there first.
+
+    Raises:
+        UserError: bad input, a folder that cannot be used, too many undecided checks.
+        EngineError: the engine failed.
+    """
+    run = RunFolder.open(root, recipe, fresh=fresh)
+    try:
+        for name in run.set_aside:
+            say(f"set aside {name}: no manifest entry names it")
+        _set_threads(run, recipe)
+        context = Context(run, recipe, PromptTemplate(recipe.prompt))
+        train, test = load_problems(run, recipe)
+        say(f"{len(train)} training problems, {len(test)} held-out ones")
+        base = base_policy(recipe.model.name, hub_revision=recipe.model.revision, engine=recipe.engine.type,
+                           batch_size=recipe.engine.batch_size)  # fmt: skip
+        evaluate(context, base, test, "base")
+        rationalizes = recipe.rationalization.enabled
+        run_arm(context, base, STAR, train, test, rationalize=rationalizes)
+        if recipe.compare_without_rationalization and rationalizes:
+            run_arm(context, base, WITHOUT, train, test, rationalize=False)
+        with run.stage("dataset"):
+            write_dataset(run, STAR)
+        with run.stage("report"):
+            pass
+        write_report(run)
+    finally:
+        run.close()
+    return run
+
+
+def _set_threads(run: RunFolder, recipe: Recipe) -> None:
+    """Fix the number of CPU threads for the whole life of a run: sums depend on how they are split."""
+    import os
+
+    import torch
+
+    threads = run.manifest["notes"].get("threads") or recipe.threads or os.cpu_count() or 1
+    run.note("threads", threads)
+    torch.set_num_threads(threads)
+
+
+def run_arm(context: Context, base: Policy, arm: str, train: Sequence[Problem], test: Sequence[Problem], *,
+            rationalize: bool) -> Policy:  # fmt: skip
+    """All rounds of one arm; returns the last policy."""
+    policy = base
+    for round_ in range(1, context.recipe.rounds + 1):
+        rationales, verdicts = _collect(context, policy, arm, round_, train, rationalize=rationalize)
+        selections = _select(context, arm, round_, rationales, verdicts, train)
+        policy.release()
+        policy = _train(context, base, arm, round_, train, rationales, selections)
+        evaluate(context, policy, test, arm)
+    policy.release()
+    return policy
+
+
+def _collect(context: Context, policy: Policy, arm: str, round_: int, train: Sequence[Problem], *,
+             rationalize: bool) -> tuple[list[Rationale], dict[str, Verdict]]:  # fmt: skip
+    """Sample, verify, and rationalize the failures of one round."""
+    recipe, verdicts = context.recipe, dict[str, Verdict]()
+    # The base samples are the same in every arm: drawn once, stored once.
+    owner = STAR if round_ == 1 else arm
+    draw = Draw(f"{owner}-r{round_}-sample", f"{owner} · round {round_} · sample", recipe.sampling.n,
+                recipe.sampling.params())  # fmt: skip
+    rationales = sample(context, policy, draw, train, verdicts)
+    if rationalize:
+        config = recipe.rationalization
+        failed = [problem for problem in failed_problems(train, statuses_by_problem(rationales, verdicts))
+                  if is_drawn(problem, config, recipe.seed, round_)]  # fmt: skip
+        draw = Draw(f"{arm}-r{round_}-rationalize", f"{arm} · round {round_} · rationalize", config.n,
+                    recipe.sampling.params(temperature=config.temperature), hinted=True)  # fmt: skip
+        rationales += sample(context, policy, draw, failed, verdicts)
+    return rationales, verdicts
+
+
+def _select(context: Context, arm: str, round_: int, rationales: Sequence[Rationale], verdicts: dict[str, Verdict],
+            train: Sequence[Problem]) -> list[Selection]:  # fmt: skip
+    recipe = context.recipe
+    key = content_id("select", arm, str(round_), recipe.selection.model_dump_json(), CODE_VERSION,
+                     *(f"{row.id}:{verdicts[row.id].status}" for row in rationales))  # fmt: skip
+    problems = {problem.id: problem for problem in train}
+    return context.run.unit("selections", f"{arm}-r{round_}", key, lambda: select(
+        rationales, verdicts, problems, recipe.selection, arm=arm, round_=round_, seed=recipe.seed))  # fmt: skip
+
+
+def _train(context: Context, base: Policy, arm: str, round_: int, train: Sequence[Problem],
+           rationales: Sequence[Rationale], selections: Sequence[Selection]) -> Policy:  # fmt: skip
+    """Fine-tune from the base on what was kept, and return the new policy."""
+    kept = {selection.rationale_id for selection in selections if selection.kept}
+    chosen = sorted((row for row in rationales if row.id in kept), key=lambda row: row.id)
+    recipe, name = context.recipe, f"generator-{arm}-r{round_}"
+    seed = derive_seed(recipe.seed, "sft", round_)
+    key = content_id("sft", base.revision, recipe.sft.model_dump_json(), str(round_), str(seed), CODE_VERSION,
+                     context.template.hash(), *(row.id for row in chosen))  # fmt: skip
+    problems = {problem.id: problem for problem in train}
+    steps = recipe.sft.steps_of_round(round_)
+    label = f"{arm} · round {round_} · train"
+
+    def make(folder: Path) -> dict[str, Any]:
+        loaded = load_checkpoint(base.path, revision=base.hub_revision, dtype="float32")
+        assert loaded.revision == base.revision, "a round must train from the base"
+        rows = [Row(encode_prompt(loaded.tokenizer, context.template.render(problems[row.problem_id])),
+                    encode_completion(loaded.tokenizer, row.text)) for row in chosen]  # fmt: skip
+        with context.run.stage(label) as counts, track(label, steps) as bar:
+            model, report = fine_tune(loaded.model, rows, recipe.sft, steps=steps, pad=pad_id(loaded.tokenizer),
+                                      seed=seed, on_step=lambda _, __, loss: bar.advance(1, f"loss {loss:.3f}"))  # fmt: skip
+            counts["tokens"] = report.tokens
+        # No wall time here: a checkpoint made again must be the same file.
+        facts = {"steps": report.steps, "rows": report.rows, "losses": list(report.losses), "parent": base.revision,
+                 "parent_name": base.name, "round": round_, "arm": arm, "seed": seed, "data": key}  # fmt: skip
+        revision = save_checkpoint(LoadedModel(model, loaded.tokenizer, name, ""), folder, provenance=facts)
+        return {**facts, "revision": revision}
+
+    entry = context.run.checkpoint(name, key, make)
+    return Policy(name, str(context.run.root / "checkpoints" / name), entry["revision"], round_, base.engine,
+                  base.batch_size)  # fmt: skip

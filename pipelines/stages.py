@@ -1,0 +1,208 @@
+"""The stages of a STaR run, each a function from records to records through the run folder.
+
+Work is cut into shards of problems; a shard is always computed as the same batch, from seeds derived from
+(run seed, stage, round, problem id, sample index), so a resumed run gives the bytes of an uninterrupted one.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from importlib.metadata import version
+
+from data.batching import batched
+from data.errors import EngineError, UserError
+from data.ids import content_id, derive_seed
+from data.prompts import PromptTemplate
+from data.records import (
+    Evaluation,
+    FinishReason,
+    Kind,
+    Origin,
+    Problem,
+    Provenance,
+    Rationale,
+    Status,
+    Verdict,
+)
+from data.steps import split_steps
+from pipelines.policy import Policy
+from pipelines.progress import Tracker, track
+from pipelines.recipe import Recipe
+from pipelines.run_dir import RunFolder
+from star.generation import Completion, Request, SamplingParams
+from star.rationalize import hint_of
+from verifiers import check_answers
+from verifiers.extract import extract_answer
+
+CODE_VERSION = version("stepstar")
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """What every stage needs."""
+
+    run: RunFolder
+    recipe: Recipe
+    template: PromptTemplate
+
+
+@dataclass(frozen=True, slots=True)
+class Draw:
+    """One sampling of a set of problems: plain or hinted, with how many samples and how."""
+
+    unit: str
+    """Prefix of the shard names, e.g. `star-r1-sample`."""
+    label: str
+    """What the progress bar says."""
+    n: int
+    params: SamplingParams
+    hinted: bool = False
+
+
+def verification_kind(kind: Kind) -> str:
+    """How the verifier reads a rationale of this kind of problem."""
+    return "choice" if kind is Kind.CHOICE else "text"
+
+
+def _requests(context: Context, problems: Sequence[Problem], draw: Draw, round_: int) -> Iterator[Request]:
+    """`n` requests a problem; samples of one problem follow each other, so that they share its prompt."""
+    for problem in problems:
+        prompt = context.template.render(problem, hint=hint_of(problem) if draw.hinted else "")
+        for index in range(draw.n):
+            stage = "hinted" if draw.hinted else "plain"
+            seed = derive_seed(context.recipe.seed, stage, round_, problem.id, index)
+            yield Request(id=f"{problem.id}/{index}", prompt=prompt, seed=seed, sampling=draw.params)
+
+
+def _to_rationale(
+    context: Context, policy: Policy, draw: Draw, problem: Problem, request: Request, completion: Completion
+) -> Rationale:
+    provenance = Provenance(
+        model=policy.name, revision=policy.revision, engine=policy.engine, round=policy.round, seed=request.seed,
+        prompt_hash=context.template.hash(hinted=draw.hinted), sampling=draw.params.to_json(),
+        code_version=CODE_VERSION)  # fmt: skip
+    return Rationale.create(
+        problem_id=problem.id, steps=split_steps(completion.text), made_by=provenance,
+        origin=Origin.RATIONALIZED if draw.hinted else Origin.SAMPLED, finish_reason=completion.finish_reason,
+        n_tokens=len(completion.token_ids),
+        answer=extract_answer(completion.text, kind=verification_kind(problem.kind)).answer)  # fmt: skip
+
+
+def _generate(context: Context, policy: Policy, draw: Draw, shard: Sequence[Problem]) -> Iterator[Rationale]:
+    requests = list(_requests(context, shard, draw, policy.round + 1))
+    owners = [problem for problem in shard for _ in range(draw.n)]
+    completions = list(policy.generator.generate(requests))
+    failed = [completion for completion in completions if completion.error]
+    if len(failed) == len(completions):
+        raise EngineError(f"every sample of a shard failed; the first: {failed[0].error}.")
+    for problem, request, completion in zip(owners, requests, completions, strict=True):
+        yield _to_rationale(context, policy, draw, problem, request, completion)
+
+
+def verify_texts(problems: Sequence[Problem], texts: Sequence[str]) -> list[Verdict]:
+    """Verdicts on texts, one for each, the problem beside it."""
+    verdicts: dict[int, Verdict] = {}
+    for kind in Kind:
+        places = [place for place, problem in enumerate(problems) if problem.kind is kind]
+        pairs = [(problems[place].answer, texts[place]) for place in places]
+        verdicts |= zip(places, check_answers(pairs, kind=verification_kind(kind)), strict=True)
+    return [verdicts[place] for place in range(len(problems))]
+
+
+def _verify(problems: Sequence[Problem], rationales: Sequence[Rationale]) -> Iterator[Verdict]:
+    owner = {problem.id: problem for problem in problems}
+    verdicts = verify_texts([owner[row.problem_id] for row in rationales], [row.text for row in rationales])
+    for rationale, verdict in zip(rationales, verdicts, strict=True):
+        yield replace(verdict, rationale_id=rationale.id)
+
+
+def sample(
+    context: Context, policy: Policy, draw: Draw, problems: Sequence[Problem], verdicts: dict[str, Verdict]
+) -> list[Rationale]:
+    """Draw and verify `draw.n` rationales of each problem, shard by shard.
+
+    Args:
+        context: run, recipe, template.
+        policy: what draws.
+        draw: how.
+        problems: in order; the shards follow it.
+        verdicts: filled with the verdict of each rationale, by its id.
+
+    Raises:
+        UserError: too many checks could not be decided.
+    """
+    run, found = context.run, list[Rationale]()
+    with run.stage(draw.label) as counts, track(draw.label, len(problems) * draw.n) as bar:
+        for place, shard in enumerate(batched(problems, context.recipe.shard_size)):
+            unit = f"{draw.unit}-{place:05d}"
+            key = content_id("sample", policy.revision, context.template.hash(hinted=draw.hinted), CODE_VERSION,
+                             draw.params.to_json(), str(draw.n), *(problem.id for problem in shard))  # fmt: skip
+            fresh = not run.has_unit("rationales", unit, key)
+            rows = run.unit("rationales", unit, key, lambda shard=shard: _generate(context, policy, draw, shard))
+            checked = run.unit("verdicts", unit, key, lambda shard=shard, rows=rows: _verify(shard, rows))
+            verdicts.update((verdict.rationale_id, verdict) for verdict in checked)
+            found += rows
+            if fresh:
+                counts["tokens"] = counts.get("tokens", 0) + sum(row.n_tokens for row in rows)
+                counts["samples"] = counts.get("samples", 0) + len(rows)
+            _advance(bar, len(rows), [verdicts[row.id].status for row in found])
+    _check_undecided(context.recipe, draw.label, [verdicts[row.id] for row in found])
+    return found
+
+
+def _advance(bar: Tracker, amount: int, statuses: Sequence[Status]) -> None:
+    right = sum(status is Status.CORRECT for status in statuses)
+    bar.advance(amount, f"accepted {right / max(1, len(statuses)):.0%}")
+
+
+def _check_undecided(recipe: Recipe, label: str, verdicts: Sequence[Verdict]) -> None:
+    undecided = [verdict for verdict in verdicts if verdict.status is Status.UNDECIDED]
+    share = len(undecided) / max(1, len(verdicts))
+    if share > recipe.max_undecided_share:
+        raise UserError(f"{label}: {share:.1%} of the checks could not be decided (limit "
+                        f"{recipe.max_undecided_share:.0%}); the first: {undecided[0].detail}.",
+                        "See the verdicts table, or raise `max_undecided_share`.")  # fmt: skip
+
+
+def evaluate(context: Context, policy: Policy, problems: Sequence[Problem], arm: str) -> list[Evaluation]:
+    """Greedy answers of a policy to the held-out problems, verified."""
+    label = f"{arm} · evaluate round {policy.round}" if policy.round else "evaluate base"
+    draw = Draw(unit="", label=label, n=1, params=context.recipe.sampling.params(temperature=0.0, top_p=1.0, top_k=0))
+    found: list[Evaluation] = []
+    with context.run.stage(label) as counts, track(label, len(problems)) as bar:
+        for place, shard in enumerate(batched(problems, context.recipe.shard_size)):
+            unit = f"{arm}-r{policy.round}-{place:05d}"
+            key = content_id("evaluate", policy.revision, context.template.hash(), CODE_VERSION, draw.params.to_json(),
+                             *(problem.id for problem in shard))  # fmt: skip
+            fresh = not context.run.has_unit("evaluations", unit, key)
+            rows = context.run.unit("evaluations", unit, key,
+                                    lambda shard=shard: _evaluate_shard(context, policy, draw, shard, arm))  # fmt: skip
+            found += rows
+            if fresh:
+                counts["tokens"] = counts.get("tokens", 0) + sum(row.n_tokens for row in rows)
+            _advance(bar, len(rows), [row.status for row in found])
+    return found
+
+
+def _evaluate_shard(
+    context: Context, policy: Policy, draw: Draw, shard: Sequence[Problem], arm: str
+) -> Iterator[Evaluation]:
+    completions = list(policy.generator.generate(_requests(context, shard, draw, policy.round)))
+    verdicts = verify_texts(shard, [completion.text for completion in completions])
+    for problem, completion, verdict in zip(shard, completions, verdicts, strict=True):
+        # A sample that the engine could not draw was not answered wrongly.
+        status = Status.UNDECIDED if completion.finish_reason is FinishReason.ERROR else verdict.status
+        yield Evaluation(problem_id=problem.id, arm=arm, round=policy.round, status=status,
+                         extracted=verdict.extracted, text=completion.text, finish_reason=completion.finish_reason,
+                         n_tokens=len(completion.token_ids))  # fmt: skip
+
+
+def statuses_by_problem(rationales: Sequence[Rationale], verdicts: dict[str, Verdict]) -> dict[str, list[Status]]:
+    """Problem id to the verdicts of its rationales. A sample that the engine failed on counts as undecided."""
+    found: dict[str, list[Status]] = defaultdict(list)
+    for row in rationales:
+        failed = row.finish_reason is FinishReason.ERROR
+        found[row.problem_id].append(Status.UNDECIDED if failed else verdicts[row.id].status)
+    return found

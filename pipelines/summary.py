@@ -1,0 +1,156 @@
+"""The numbers of a run, computed once from its records, for the report and for anybody else.
+
+Every accuracy comes with a 95 % interval; every gain is paired on the same problems.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from dataclasses import dataclass, field
+from typing import Any
+
+from data.records import Evaluation, Problem, Rationale, Selection, Status, Verdict
+from pipelines.run_dir import RunFolder
+from verifiers.metrics import Interval, bootstrap_interval, paired_interval
+
+BASE = "base"
+
+
+@dataclass(slots=True)
+class Trace:
+    """One rationale with all that is known of it: a view for readers."""
+
+    problem: Problem
+    rationale: Rationale
+    verdict: Verdict
+    selection: Selection
+
+
+@dataclass(slots=True)
+class Summary:
+    """What a run did."""
+
+    name: str
+    description: str
+    accuracy: dict[tuple[str, int, str], Interval] = field(default_factory=dict)
+    """(arm, round, difficulty) to accuracy; difficulty `all` is the mean over the target difficulties."""
+    outcomes: dict[tuple[str, int], Counter[str]] = field(default_factory=dict)
+    """(arm, round) to evaluation outcomes; truncated answers count apart."""
+    gain: Interval | None = None
+    """Last round minus base on the target difficulties, paired."""
+    targets: list[str] = field(default_factory=list)
+    """Difficulties of the training problems, in order."""
+    difficulties: list[str] = field(default_factory=list)
+    """Difficulties of the evaluation problems, in order."""
+    n_evaluated: int = 0
+    accounting: dict[tuple[str, int], Counter[str]] = field(default_factory=dict)
+    """(arm, round) to problems by outcome: solved, rationalized, unsolved, undecided, rejected; each problem once."""
+    kept_share: dict[tuple[str, int, str], tuple[int, int]] = field(default_factory=dict)
+    """(arm, round, difficulty) to (problems with a kept rationale, problems)."""
+    reasons: dict[tuple[str, int, str], Counter[str]] = field(default_factory=dict)
+    """(arm, round, origin) to the selection's reasons."""
+    traces: list[Trace] = field(default_factory=list)
+    """A few rationales of each kind to read."""
+    costs: dict[str, dict[str, float]] = field(default_factory=dict)
+    trainings: dict[str, dict[str, Any]] = field(default_factory=dict)
+    notes: dict[str, Any] = field(default_factory=dict)
+
+
+def _order(levels: set[str]) -> list[str]:
+    """Difficulties in numerical order where they are numbers."""
+    return sorted(levels, key=lambda level: (not level.isdigit(), int(level) if level.isdigit() else 0, level))
+
+
+def summarize(run: RunFolder, *, samples: int = 4) -> Summary:
+    """Compute the numbers of a run.
+
+    Args:
+        run: the run folder.
+        samples: rationales to keep for reading, of each kind.
+    """
+    recipe = run.recipe
+    summary = Summary(recipe.name, recipe.description, costs=run.manifest["stages"], notes=run.manifest["notes"],
+                      trainings=run.manifest["checkpoints"])  # fmt: skip
+    problems = {problem.id: problem for problem in run.table("problems")}
+    train = list(run.table("problems", "train"))
+    _add_accuracy(summary, run, problems, train)
+    _add_selections(summary, run, problems, train, samples)
+    return summary
+
+
+def _add_accuracy(summary: Summary, run: RunFolder, problems: dict[str, Problem], train: list[Problem]) -> None:
+    rows: dict[tuple[str, int], list[Evaluation]] = defaultdict(list)
+    for row in run.table("evaluations"):
+        rows[row.arm, row.round].append(row)
+    test = [problems[row.problem_id] for row in next(iter(rows.values()), [])]
+    summary.n_evaluated = len(test)
+    summary.difficulties = _order({problem.difficulty for problem in test})
+    trained = {problem.difficulty for problem in train}
+    # Where the sources name their levels differently, every test problem is a target.
+    summary.targets = [level for level in summary.difficulties if level in trained] or summary.difficulties
+    marks: dict[tuple[str, int], dict[str, float]] = {}
+    for place, found in rows.items():
+        wanted = [row for row in found if problems[row.problem_id].difficulty in summary.targets]
+        marks[place] = {row.problem_id: float(row.status is Status.CORRECT) for row in wanted}
+        summary.accuracy[*place, "all"] = bootstrap_interval(list(marks[place].values()))
+        summary.outcomes[place] = Counter(_outcome(row) for row in found)
+        for level in summary.difficulties:
+            values = [float(row.status is Status.CORRECT) for row in found if problems[row.problem_id].difficulty == level]
+            summary.accuracy[*place, level] = bootstrap_interval(values)
+    last = max((place for place in marks if place[0] == "star"), default=None)
+    if last and (BASE, 0) in marks:
+        ids = list(marks[BASE, 0])
+        summary.gain = paired_interval([marks[last][key] for key in ids], [marks[BASE, 0][key] for key in ids])
+
+
+def _outcome(row: Evaluation) -> str:
+    return "truncated" if row.finish_reason == "length" and row.status is not Status.CORRECT else str(row.status)
+
+
+def _add_selections(summary: Summary, run: RunFolder, problems: dict[str, Problem], train: list[Problem],
+                    samples: int) -> None:  # fmt: skip
+    verdicts = {row.rationale_id: row for row in run.table("verdicts")}
+    rationales = {row.id: row for row in run.table("rationales")}
+    by_round: dict[tuple[str, int], list[Selection]] = defaultdict(list)
+    for selection in run.table("selections"):
+        by_round[selection.arm, selection.round].append(selection)
+    sizes = Counter(problem.difficulty for problem in train)
+    for place, selections in by_round.items():
+        kept = {row.problem_id for row in selections if row.kept}
+        reached = Counter(problems[key].difficulty for key in kept)
+        for level, size in sizes.items():
+            summary.kept_share[*place, level] = (reached[level], size)
+        for row in selections:
+            reasons = summary.reasons.setdefault((*place, str(rationales[row.rationale_id].origin)), Counter())
+            reasons[row.reason] += 1
+        summary.accounting[place] = _account(selections, rationales, len(train))
+    last = by_round.get(max((place for place in by_round if place[0] == "star"), default=("", 0)), [])
+    found: Counter[tuple[str, str]] = Counter()
+    for row in last:
+        rationale = rationales[row.rationale_id]
+        kind = (str(rationale.origin), row.reason)
+        found[kind] += 1
+        if found[kind] <= samples:
+            problem = problems[row.problem_id]
+            summary.traces.append(Trace(problem, rationale, verdicts[row.rationale_id], row))
+
+
+def _account(selections: list[Selection], rationales: dict[str, Rationale], n_problems: int) -> Counter[str]:
+    """Every problem exactly once."""
+    by_problem: dict[str, set[tuple[str, str]]] = defaultdict(set)
+    for row in selections:
+        by_problem[row.problem_id].add((str(rationales[row.rationale_id].origin), row.reason))
+    counts = Counter(_fate(marks) for marks in by_problem.values())
+    counts["unsolved"] += n_problems - len(by_problem)
+    return counts
+
+
+def _fate(marks: set[tuple[str, str]]) -> str:
+    reasons = {reason for _, reason in marks}
+    if ("sampled", "kept") in marks:
+        return "solved"
+    if ("rationalized", "kept") in marks:
+        return "rationalized"
+    if reasons <= {"undecided", "error"}:
+        return "undecided"
+    return "rejected" if reasons & {"leak", "truncated", "duplicate"} else "unsolved"

@@ -1,0 +1,43 @@
+"""What changes the policy: generation engines, rationalization, selection, fine-tuning, PPO, search.
+
+    from star import load_generator
+    generator = load_generator("embedded")
+"""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from star.generation.base import Generator
+
+DISTRIBUTION = "stepstar"
+
+# `data` and `verifiers` are common names: another package, or a folder of the user's, may shadow ours.
+for _sibling in ("data", "verifiers", "prm"):
+    _spec = find_spec(_sibling)
+    if _spec is None or Path(str(_spec.origin)).parent.parent != Path(__file__).parent.parent:
+        raise ImportError(f"stepstar needs its own package '{_sibling}', but Python finds {_spec and _spec.origin}. "
+                          f"Run from another folder, or uninstall the other '{_sibling}'.")  # fmt: skip
+
+__all__ = ["load_generator"]
+
+
+def load_generator(model: str, *, engine: str = "transformers", revision: str | None = None,
+                   batch_size: int = 64) -> Generator:  # fmt: skip
+    """Load a generation engine.
+
+    Args:
+        model: `embedded`, a local folder, a hub id, or for `scripted` a JSON file of answers.
+        engine: `transformers` or `scripted`.
+        revision: hub commit, tag or branch.
+        batch_size: samples decoded together.
+
+    Raises:
+        UserError: unknown engine, or a model that cannot be loaded.
+    """
+    from star.generation import build_generator
+
+    return build_generator(model, engine=engine, revision=revision, batch_size=batch_size)

@@ -1,0 +1,136 @@
+"""Model folders: loading with errors that say what is missing, saving with provenance and parent.
+
+A checkpoint is an ordinary transformers folder (safetensors, tokenizer) plus `provenance.json`. Weights are only ever
+read from safetensors, remote code is never run. `embedded` names the tiny model that ships with the package.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from data.errors import UserError
+
+EMBEDDED = Path(__file__).parent / "assets" / "tiny"
+"""Folder of the embedded model; made by `python -m star.embedded`."""
+
+PROVENANCE = "provenance.json"
+
+
+@dataclass(slots=True)
+class LoadedModel:
+    """A causal LM with its tokenizer."""
+
+    model: Any
+    tokenizer: Any
+    name: str
+    revision: str
+    """First 16 hexadecimal digits of the hash over the weight files, or the hub commit."""
+
+
+def resolve(name: str) -> str:
+    """A model name as a path or hub id: `embedded` becomes its folder."""
+    return str(EMBEDDED) if name == "embedded" else name
+
+
+def check_folder(folder: Path) -> None:
+    """Raise a UserError that names what a model folder lacks."""
+    if not folder.is_dir():
+        raise UserError(f"no model at '{folder}'.", "Give a folder, a hub id such as owner/name, or 'embedded'.")
+    missing = [] if (folder / "config.json").is_file() else ["config.json"]
+    if not any(folder.glob("*.safetensors")):
+        missing.append("weights (*.safetensors)")
+    if not any((folder / name).is_file() for name in ("tokenizer.json", "tokenizer.model", "vocab.json")):
+        missing.append("a tokenizer (tokenizer.json)")
+    if missing:
+        raise UserError(f"the model folder '{folder}' lacks {', '.join(missing)}.",
+                        "Save it again with `save_pretrained`, model and tokenizer both.")  # fmt: skip
+
+
+def weights_revision(folder: Path) -> str:
+    """Hash over all weight files and the tokenizer of a folder, 16 hexadecimal digits."""
+    digest = hashlib.sha256()
+    for file in sorted([*folder.glob("*.safetensors"), *folder.glob("tokenizer.json")]):
+        digest.update(file.name.encode())
+        with file.open("rb") as stream:
+            while block := stream.read(1 << 20):
+                digest.update(block)
+    return digest.hexdigest()[:16]
+
+
+def is_local(path: str) -> bool:
+    """Whether a name means a folder rather than a hub id (`owner/name`)."""
+    return Path(path).exists() or path.startswith((".", "/", "~")) or path.count("/") != 1
+
+
+def load_checkpoint(name: str, *, revision: str | None = None, dtype: str = "auto") -> LoadedModel:
+    """Load a causal LM for inference or training, on the accelerator if there is one.
+
+    Args:
+        name: `embedded`, a local folder, or a hub id.
+        revision: hub commit, tag or branch.
+        dtype: `float32`, `bfloat16`, or `auto` (bfloat16 on a GPU, float32 elsewhere).
+
+    Raises:
+        UserError: the folder is incomplete, or the hub cannot be reached.
+    """
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    path = resolve(name)
+    if is_local(path):
+        check_folder(Path(path).expanduser())
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    precision = {"auto": torch.bfloat16 if device == "cuda" else torch.float32}.get(dtype) or getattr(torch, dtype)
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(path, revision=revision)
+        model = AutoModelForCausalLM.from_pretrained(path, revision=revision, dtype=precision, use_safetensors=True)
+    except OSError as error:
+        raise UserError(f"cannot load the model '{name}': {str(error).splitlines()[0]}",
+                        "Check the name, or download it and give its folder.") from error  # fmt: skip
+    tokenizer.padding_side = "left"
+    model.requires_grad_(False).eval().to(device)
+    commit = getattr(model.config, "_commit_hash", None)
+    return LoadedModel(model, tokenizer, name, commit or weights_revision(Path(path).expanduser()))
+
+
+def save_checkpoint(loaded: LoadedModel, folder: Path, *, provenance: dict[str, Any]) -> str:
+    """Save model, tokenizer and provenance; the folder appears whole or not at all.
+
+    Args:
+        loaded: what to save; adapters must have been merged.
+        folder: target; replaced if it exists.
+        provenance: parent, data hash, training settings; plain JSON.
+
+    Returns:
+        The revision of the saved weights.
+    """
+    partial = folder.with_name(folder.name + ".partial")
+    if partial.exists():
+        remove_tree(partial)
+    partial.mkdir(parents=True)
+    loaded.model.save_pretrained(partial, safe_serialization=True)
+    loaded.tokenizer.save_pretrained(partial)
+    revision = weights_revision(partial)
+    (partial / PROVENANCE).write_text(json.dumps({**provenance, "revision": revision}, indent=1, sort_keys=True))
+    if folder.exists():
+        remove_tree(folder)
+    os.replace(partial, folder)
+    return revision
+
+
+def read_provenance(folder: Path) -> dict[str, Any]:
+    """The provenance of a checkpoint; empty for a folder that stepstar did not make."""
+    file = folder / PROVENANCE
+    return dict(json.loads(file.read_text())) if file.is_file() else {}
+
+
+def remove_tree(folder: Path) -> None:
+    """Delete a folder that this project made."""
+    import shutil
+
+    shutil.rmtree(folder)

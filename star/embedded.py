@@ -1,0 +1,97 @@
+"""The embedded base model: how the tiny model in `assets/tiny` was made, and the command that makes it again.
+
+    python -m star.embedded OUT_FOLDER
+
+A Llama of about half a million parameters with a character tokenizer, trained on procedurally drawn worked examples:
+mostly low difficulty, a few at every difficulty, and the same in the hinted format (answer in parentheses after the
+problem), which stands in for STaR's few-shot hint prompts. Without those few there would be nothing to climb on.
+`provenance.json` beside the weights records recipe, seed and loss.
+"""
+
+from __future__ import annotations
+
+import random
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from data.ids import derive_seed
+from data.prompts import PromptTemplate
+from data.sources.arithmetic import draw_problem, split_of
+from star.checkpoints import LoadedModel, save_checkpoint
+from star.encoding import encode_completion, encode_prompt, pad_id
+from star.sft import Row, SftConfig, fine_tune
+
+SEED = 7
+PLAIN = {1: 6000, 2: 6000, 3: 400, 4: 100, 5: 50, 6: 50}
+"""Worked examples of each difficulty without a hint."""
+HINTED = {1: 1000, 2: 1000, 3: 1000, 4: 1000, 5: 1000, 6: 1000}
+"""Worked examples of each difficulty with the answer shown as a hint."""
+TRAINING = SftConfig(steps=1500, batch_size=128, micro_batch_size=128, learning_rate=2e-3, max_epochs=1000)
+_SIZE = {"hidden_size": 128, "intermediate_size": 320, "num_hidden_layers": 3, "num_attention_heads": 4,
+         "num_key_value_heads": 2, "max_position_embeddings": 512}  # fmt: skip
+
+
+def make_tokenizer() -> Any:
+    """A character tokenizer over printable ASCII and newline; `####` is one token."""
+    from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, processors
+    from transformers import PreTrainedTokenizerFast
+
+    specials = ["<pad>", "<s>", "</s>", "<unk>"]
+    symbols = [*specials, "####", "\n", *(chr(code) for code in range(32, 127))]
+    vocabulary = {symbol: place for place, symbol in enumerate(symbols)}
+    tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="<unk>"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex(r"####|[\s\S]"), "isolated")
+    tokenizer.decoder = decoders.Fuse()
+    tokenizer.post_processor = processors.TemplateProcessing(single="<s> $A", special_tokens=[("<s>", 1)])
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, bos_token="<s>", eos_token="</s>", unk_token="<unk>",
+                                   pad_token="<pad>", padding_side="left", model_max_length=512,
+                                   clean_up_tokenization_spaces=False)  # fmt: skip
+
+
+def make_model(tokenizer: Any, seed: int) -> Any:
+    """An untrained model of the embedded size."""
+    import torch
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    torch.manual_seed(seed)
+    config = LlamaConfig(vocab_size=len(tokenizer), tie_word_embeddings=True, bos_token_id=tokenizer.bos_token_id,
+                         eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id, **_SIZE)  # fmt: skip
+    return LlamaForCausalLM(config)
+
+
+def worked_examples(seed: int = SEED) -> Iterator[tuple[str, str]]:
+    """Pairs of prompt and gold solution; test problems, by hash, are left out."""
+    template = PromptTemplate("arithmetic")
+    for hinted, counts in ((False, PLAIN), (True, HINTED)):
+        for difficulty, count in counts.items():
+            rng = random.Random(derive_seed("embedded", seed, str(hinted), difficulty))
+            drawn = 0
+            while drawn < count:
+                problem = draw_problem(difficulty, rng)
+                if split_of(problem) == "train":
+                    drawn += 1
+                    yield template.render(problem, hint=problem.answer if hinted else ""), problem.solution
+
+
+def make(folder: Path, seed: int = SEED) -> None:
+    """Train the embedded base and save it."""
+    tokenizer = make_tokenizer()
+    rows = [Row(encode_prompt(tokenizer, prompt), encode_completion(tokenizer, text))
+            for prompt, text in worked_examples(seed)]  # fmt: skip
+    model, report = fine_tune(make_model(tokenizer, seed), rows, TRAINING, steps=TRAINING.steps, pad=pad_id(tokenizer),
+                              seed=seed, on_step=_progress)  # fmt: skip
+    provenance = {"made_by": "python -m star.embedded", "seed": seed, "plain_examples": PLAIN, "hinted_examples": HINTED,
+                  "training": TRAINING.model_dump(), "parameters": sum(weight.numel() for weight in model.parameters()),
+                  "losses": [round(loss, 4) for loss in report.losses], "tokens": report.tokens}  # fmt: skip
+    save_checkpoint(LoadedModel(model, tokenizer, "embedded", ""), folder, provenance=provenance)
+
+
+def _progress(step: int, total: int, loss: float) -> None:
+    if step % 100 == 0:
+        print(f"step {step}/{total} loss {loss:.3f}", flush=True)
+
+
+if __name__ == "__main__":
+    make(Path(sys.argv[1]))

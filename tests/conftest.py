@@ -1,0 +1,37 @@
+"""Shared fixtures: the embedded model, loaded once a process, and small records."""
+
+from __future__ import annotations
+
+import pytest
+
+from data.records import Kind, Origin, Problem, Provenance, Rationale
+from star.checkpoints import LoadedModel
+
+
+@pytest.fixture(scope="session")
+def tiny() -> LoadedModel:
+    import torch
+
+    from star.checkpoints import load_checkpoint
+
+    torch.set_num_threads(1)
+    return load_checkpoint("embedded")
+
+
+@pytest.fixture
+def problem() -> Problem:
+    return Problem.create(prompt="12+3-4=?", answer="11", kind=Kind.MATH, source="arithmetic", difficulty="2")
+
+
+@pytest.fixture
+def provenance() -> Provenance:
+    return Provenance(model="embedded", revision="r", engine="scripted", prompt_hash="p", sampling="{}", seed=1, round=0,
+                      code_version="0")  # fmt: skip
+
+
+def make_rationale(problem: Problem, text: str, made_by: Provenance, **changes: object) -> Rationale:
+    from data.records import FinishReason
+    from data.steps import split_steps
+
+    fields = {"origin": Origin.SAMPLED, "finish_reason": FinishReason.STOP, "n_tokens": 5, "answer": "11"} | changes
+    return Rationale.create(problem_id=problem.id, steps=split_steps(text), made_by=made_by, **fields)  # type: ignore[arg-type]

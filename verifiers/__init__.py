@@ -1,0 +1,1 @@
+"""What is true: answers checked against gold answers."""
