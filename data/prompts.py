@@ -29,7 +29,7 @@ def _compile(source: str) -> Any:
 
 
 class PromptTemplate:
-    """A template by name (`arithmetic`, `math`, `choice`) or by path.
+    """A template by name (`arithmetic`, `math`, `math_fewshot`, `choice`) or by path.
 
     Raises:
         UserError: there is no such template, or it does not compile.

@@ -17,7 +17,7 @@ The rule, in order:
    A final-answer line (`#### 42`, `The answer is 42`) always starts a step.
 3. *A text that is one step by rule 2*, its final-answer line aside, *is cut at sentence ends*: `.`, `!`, `?` before
    white space (or at the end of a display formula) and what can open a sentence, but not after `Mr.`, `e.g.`, `U.S.`,
-   `Eq.` (before a number) or the number of an item, and not within `$..$` or `\(..\)`. In `3.14` no white space follows.
+   `Eq.` (before a number) or the number of an item, and not within `$..$` or `\(..\)`. `3.14` holds no white space.
 """
 
 from __future__ import annotations
@@ -86,7 +86,7 @@ def split_steps(text: str) -> tuple[str, ...]:
     lines = list(_logical_lines(text, regions))
     cuts = _line_cuts(text, lines, regions)
     last = lines[-1] if lines else None
-    if last and (not cuts or (cuts == [last.start] and _ANSWER.match(text, last.body))):
+    if last and (not cuts or (cuts == [last.body] and _ANSWER.match(text, last.body))):
         cuts = [*_sentence_cuts(text, cuts[0] if cuts else len(text), regions), *cuts]
     edges = [0, *cuts, len(text)]
     return tuple(text[start:end] for start, end in pairwise(edges))
@@ -156,7 +156,7 @@ def _logical_lines(text: str, regions: list[Region]) -> Iterator[_Line]:
 
 
 def _line_cuts(text: str, lines: list[_Line], regions: list[Region]) -> list[int]:
-    """Starts of lines that start a step (rule 2)."""
+    """Where the lines begin that start a step (rule 2); their indentation stays with the step before."""
     special = [text[line.body] in _SPECIAL_FIRST for line in lines]
     items = [maybe and _ITEM.match(text, line.body) is not None for line, maybe in zip(lines, special, strict=True)]
     is_list = sum(items) >= 2
@@ -178,7 +178,7 @@ def _line_cuts(text: str, lines: list[_Line], regions: list[Region]) -> list[int
         ):
             continue
         in_item = starts_item
-        cuts.append(line.start)
+        cuts.append(line.body)
     return cuts
 
 

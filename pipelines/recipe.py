@@ -93,6 +93,8 @@ class Recipe(Config):
     sft: SftConfig = SftConfig()
     rounds: int = Field(default=3, ge=1)
     """STaR rounds; each trains from the base again."""
+    target_difficulties: list[str] = []
+    """The levels that the report's headline speaks of; empty means those of the training problems."""
     compare_without_rationalization: bool = False
     """Run a second arm without rationalization, for the report's comparison."""
     shard_size: int = Field(default=128, ge=1)

@@ -134,7 +134,7 @@ def _train(context: Context, base: Policy, arm: str, round_: int, train: Sequenc
     key = content_id("sft", base.revision, recipe.sft.model_dump_json(), str(round_), str(seed), CODE_VERSION,
                      context.template.hash(), *(row.id for row in chosen))  # fmt: skip
     problems = {problem.id: problem for problem in train}
-    steps = recipe.sft.steps_of_round(round_)
+    steps = recipe.sft.capped(recipe.sft.steps_of_round(round_), len(chosen))
     label = f"{arm} · round {round_} · train"
 
     def make(folder: Path) -> dict[str, Any]:

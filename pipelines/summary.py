@@ -85,7 +85,7 @@ def _add_accuracy(summary: Summary, run: RunFolder, problems: dict[str, Problem]
     test = [problems[row.problem_id] for row in next(iter(rows.values()), [])]
     summary.n_evaluated = len(test)
     summary.difficulties = _order({problem.difficulty for problem in test})
-    trained = {problem.difficulty for problem in train}
+    trained = set(run.recipe.target_difficulties) or {problem.difficulty for problem in train}
     # Where the sources name their levels differently, every test problem is a target.
     summary.targets = [level for level in summary.difficulties if level in trained] or summary.difficulties
     marks: dict[tuple[str, int], dict[str, float]] = {}

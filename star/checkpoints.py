@@ -80,7 +80,10 @@ def load_checkpoint(name: str, *, revision: str | None = None, dtype: str = "aut
     """
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
+    from transformers.utils import logging
 
+    # Our own progress lines say what goes on; a bar for each load would tear them.
+    logging.disable_progress_bar()
     path = resolve(name)
     if is_local(path):
         check_folder(Path(path).expanduser())

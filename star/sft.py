@@ -43,6 +43,10 @@ class SftConfig(Config):
         """Optimizer steps of a round, counted from 1: steps * growth ** (round - 1), as in STaR section 3."""
         return int(self.steps * self.growth ** (round_ - 1))
 
+    def capped(self, steps: int, n_rows: int) -> int:
+        """Steps after the cap of `max_epochs` passes over `n_rows` rows; at least one."""
+        return max(1, min(steps, round(self.max_epochs * n_rows / self.batch_size)))
+
 
 @dataclass(frozen=True, slots=True)
 class Row:
@@ -152,7 +156,7 @@ def fine_tune(model: Any, rows: Sequence[Row], config: SftConfig, *, steps: int,
         raise UserError("nothing to train on: no rationale was kept.", "Use easier problems or more samples.")
     torch.manual_seed(seed)
     model = _with_adapters(model, config.lora_rank).train()
-    steps = max(1, min(steps, round(config.max_epochs * len(rows) / config.batch_size)))
+    steps = config.capped(steps, len(rows))
     trainable = [weight for weight in model.parameters() if weight.requires_grad]
     optimizer = torch.optim.AdamW(trainable, lr=config.learning_rate, weight_decay=config.weight_decay)
     order = batch_order([len(row.prompt) + len(row.completion) for row in rows], config.batch_size, steps, seed)

@@ -1,1 +1,33 @@
-"""What is true: answers checked against gold answers."""
+"""What is true: final answers checked against gold answers, with four outcomes, and the metrics over them.
+
+`check_answer` and `check_answers` work from any thread and from asyncio (`asyncio.to_thread`). Importing this package
+imports neither sympy nor numpy; sympy is only ever imported by worker processes.
+"""
+
+from __future__ import annotations
+
+from verifiers.checking import check_answer, check_answers, check_gold
+from verifiers.metrics import (
+    Interval,
+    accuracy,
+    bootstrap_interval,
+    majority,
+    paired_interval,
+    pass_at_k,
+    wilson_interval,
+)
+
+DISTRIBUTION = "stepstar"
+
+__all__ = [
+    "Interval",
+    "accuracy",
+    "bootstrap_interval",
+    "check_answer",
+    "check_answers",
+    "check_gold",
+    "majority",
+    "paired_interval",
+    "pass_at_k",
+    "wilson_interval",
+]

@@ -43,22 +43,30 @@ def split_of(problem: Problem) -> str:
     return "test" if int(problem.id, 16) % _TEST_SHARE == 0 else "train"
 
 
+def _counts(options: Mapping[str, Any]) -> dict[int, int]:
+    """Number of problems of each difficulty."""
+    wanted = options.get("difficulty", [1, 2, 3])
+    if isinstance(wanted, Mapping):
+        return {int(level): int(count) for level, count in wanted.items()}
+    return dict.fromkeys(map(int, wanted), int(options.get("n", 1000)))
+
+
 def read_arithmetic(options: Mapping[str, Any], split: str = "train") -> Iterator[Problem]:
     """Yield distinct problems of one split.
 
     Args:
-        options: `n` (problems of each difficulty), `difficulty` (list of operation counts) and `seed`.
+        options: `difficulty` (a list of operation counts, each with `n` problems, or a mapping of operation count to
+            number of problems) and `seed`.
         split: `train` or `test`.
 
     Raises:
         InputError: an option is out of range, or a difficulty does not have `n` distinct problems.
     """
-    count, seed = int(options.get("n", 1000)), int(options.get("seed", 0))
-    levels = [int(level) for level in options.get("difficulty", [1, 2, 3])]
-    if not levels or min(levels) < 1 or max(levels) > MAX_DIFFICULTY:
-        raise InputError(f"arithmetic: difficulty {levels} is out of range.", f"Give a list of 1..{MAX_DIFFICULTY}.")
+    seed, counts = int(options.get("seed", 0)), _counts(options)
+    if not counts or min(counts) < 1 or max(counts) > MAX_DIFFICULTY:
+        raise InputError(f"arithmetic: difficulty {list(counts)} is out of range.", f"Give 1..{MAX_DIFFICULTY}.")
     seen: set[str] = set()
-    for level in levels:
+    for level, count in counts.items():
         rng = random.Random(derive_seed("arithmetic", seed, split, level))
         found = tries = 0
         while found < count:

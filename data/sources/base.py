@@ -18,6 +18,9 @@ from data.records import Kind, Problem
 Row = dict[str, Any]
 """One raw row of a file or a hub dataset: the only untyped thing in this package."""
 
+RawRow = tuple[str, Row]
+"""Where a row stands (`file.jsonl:17`) and the row."""
+
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 EXCERPT_CHARS = 200
 
@@ -71,8 +74,12 @@ class Source:
 
 def excerpt_of(row: object) -> str:
     """The first 200 characters of a row or of a raw line."""
-    text = row if isinstance(row, str) else json.dumps(row, ensure_ascii=False, default=str)
-    return text[:EXCERPT_CHARS]
+    if isinstance(row, str):
+        return row[:EXCERPT_CHARS]
+    try:
+        return json.dumps(row, ensure_ascii=False, default=str)[:EXCERPT_CHARS]
+    except (ValueError, RecursionError):  # A row may nest just less deeply than the reader could bear.
+        return ""
 
 
 def text_field(row: Row, name: str) -> str:
@@ -105,7 +112,7 @@ def plain_text(value: object) -> str:
         return value
     if isinstance(value, float) and value.is_integer():
         return _digits(int(value))
-    if isinstance(value, int) or (isinstance(value, float) and abs(value) < float("inf")):
+    if isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < float("inf"):
         return _digits(value)
     raise RowError("bad_field", f"{type(value).__name__} where text or a number was expected")
 
@@ -140,8 +147,16 @@ def check_problem(problem: Problem, max_chars: int) -> None:
     for name, text in parts.items():
         if len(text) > max_chars:
             raise RowError("too_long", f"{name} has {len(text)} characters; the limit is {max_chars}")
-        if any("\ud800" <= char <= "\udfff" for char in text) if not text.isascii() else False:
+        if not _is_writable(text):
             raise RowError("bad_utf8", f"{name} holds half of a surrogate pair")
+
+
+def _is_writable(text: str) -> bool:
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _check_choices(problem: Problem) -> None:

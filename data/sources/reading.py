@@ -16,17 +16,21 @@ import re
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING
 
 from data.errors import InputError
-from data.sources.base import Reject, Row, excerpt_of
+from data.sources.base import RawRow, Reject, excerpt_of
 
-RawRow = tuple[str, Row]
-"""Where a row stands (`file.jsonl:17`) and the row."""
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+Stream = IO[bytes] | gzip.GzipFile
 
 EXTENSIONS = (".jsonl", ".json", ".parquet")
 MAX_LINE_BYTES = 64 * 2**20
 """A longer line is rejected without being held in memory."""
+_FILE_SUFFIXES = {*EXTENSIONS, ".gz", ".csv", ".tsv", ".txt", ".zip", ".zst", ".arrow", ".yaml"}
+"""`owner/name` with such an ending is a file that is missing; a hub id may hold dots (`owner/name-1.5`)."""
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 _UTF16_MARKS = (b"\xff\xfe", b"\xfe\xff")
 _BOM = b"\xef\xbb\xbf"
@@ -47,7 +51,7 @@ def find_files(path: str) -> list[Path]:
         files = sorted(Path(match) for match in glob.glob(path, recursive=True) if Path(match).is_file())
         if not files:
             raise InputError(f"no file matches '{path}'.", "Mend the pattern.")
-    elif _HUB_ID.fullmatch(path) and _extension(place) not in EXTENSIONS and place.suffix != ".gz":
+    elif _HUB_ID.fullmatch(path) and place.suffix not in _FILE_SUFFIXES:
         return []
     else:
         raise InputError(f"there is no file '{path}'.", "Give the path of a file, a glob, or a hub id 'owner/name'.")
@@ -88,7 +92,7 @@ def read_rows(path: Path | str, *, name: str = "") -> Iterator[RawRow | Reject]:
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise InputError(f"'{file}' is not a whole gzip file ({error}).", "Fetch it again.") from error
     except OSError as error:
-        raise InputError(f"cannot read '{file}': {error.strerror or error}.", "Check the file.") from error
+        raise InputError(f"cannot read '{file}': {error.strerror or _one_line(error)}.", "Check the file.") from error
     if empty:
         raise InputError(f"'{file}' is empty.", "Give a file with at least one row.")
 
@@ -97,7 +101,7 @@ def _extension(file: Path) -> str:
     return Path(file.stem).suffix if file.suffix == ".gz" else file.suffix
 
 
-def _open(file: Path) -> IO[bytes]:
+def _open(file: Path) -> Stream:
     """Open a file; gzip is known by its name or by its first two bytes."""
     stream = file.open("rb")
     zipped = file.suffix == ".gz" or stream.read(2) == b"\x1f\x8b"
@@ -108,7 +112,7 @@ def _open(file: Path) -> IO[bytes]:
     return gzip.open(file, "rb")
 
 
-def _read_lines(stream: IO[bytes], file: Path, name: str) -> Iterator[RawRow | Reject]:
+def _read_lines(stream: Stream, file: Path, name: str) -> Iterator[RawRow | Reject]:
     number = 0
     while line := stream.readline(MAX_LINE_BYTES):
         number += 1
@@ -119,13 +123,13 @@ def _read_lines(stream: IO[bytes], file: Path, name: str) -> Iterator[RawRow | R
             line = line.removeprefix(_BOM)
         if len(line) == MAX_LINE_BYTES and not line.endswith(b"\n"):
             size = len(line) + _skip_line(stream)
-            yield Reject(where=where, reason="too_long", detail=f"a line of {size} bytes; the limit is {MAX_LINE_BYTES}",
+            yield Reject(where=where, reason="too_long", detail=f"a line of {size} bytes",
                          excerpt=line[:200].decode("utf-8", "replace"))  # fmt: skip
         elif line.strip():
             yield _row_of_line(line, where)
 
 
-def _skip_line(stream: IO[bytes]) -> int:
+def _skip_line(stream: Stream) -> int:
     skipped = 0
     while part := stream.readline(MAX_LINE_BYTES):
         skipped += len(part)
@@ -155,14 +159,14 @@ def _one_line(error: Exception) -> str:
     return str(error).partition("\n")[0][:200]
 
 
-def _read_json(stream: IO[bytes], file: Path, name: str) -> Iterator[RawRow | Reject]:
-    head = stream.readline(MAX_LINE_BYTES)
-    # One whole object on the first line: JSON lines under another name, as AQuA ships them.
-    if not isinstance(_row_of_line(head.removeprefix(_BOM), ""), Reject):
+def _read_json(stream: Stream, file: Path, name: str) -> Iterator[RawRow | Reject]:
+    head, second = stream.readline(MAX_LINE_BYTES), stream.readline(MAX_LINE_BYTES)
+    # Two lines that open an object: JSON lines under another name, as AQuA ships them.
+    if head.removeprefix(_BOM).startswith(b"{") and second.startswith(b"{"):
         stream.seek(0)
         yield from _read_lines(stream, file, name)
         return
-    content = (head + stream.read()).removeprefix(_BOM)
+    content = (head + second + stream.read()).removeprefix(_BOM)
     if not content.strip():
         return
     try:
@@ -178,17 +182,19 @@ def _read_json(stream: IO[bytes], file: Path, name: str) -> Iterator[RawRow | Re
             yield Reject(where=where, reason="bad_json", detail=detail, excerpt=excerpt_of(row))
 
 
-def _rows_within(loaded: Any) -> list[Any]:
+def _rows_within(loaded: object) -> list[object]:
     """The rows of a JSON document: itself, or the one array of objects that it holds (as BIG-bench's `examples`)."""
     if isinstance(loaded, list):
         return loaded
     if isinstance(loaded, dict):
-        tables = [value for value in loaded.values() if isinstance(value, list) and value and isinstance(value[0], dict)]
+        tables = [
+            value for value in loaded.values() if isinstance(value, list) and value and isinstance(value[0], dict)
+        ]
         return tables[0] if len(tables) == 1 else [loaded]
     return [loaded]
 
 
-def _read_parquet(stream: IO[bytes], file: Path, name: str) -> Iterator[RawRow | Reject]:
+def _read_parquet(stream: Stream, file: Path, name: str) -> Iterator[RawRow | Reject]:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -204,8 +210,10 @@ def _read_parquet(stream: IO[bytes], file: Path, name: str) -> Iterator[RawRow |
         raise InputError(f"'{file}' is not a whole parquet file ({_one_line(error)}).", "Fetch it again.") from error
 
 
-def _row_of_batch(batch: Any, where: str) -> RawRow | Reject:
+def _row_of_batch(batch: pa.RecordBatch, where: str) -> RawRow | Reject:
     try:
         return where, batch.to_pylist()[0]
     except UnicodeDecodeError as error:
-        return Reject(where=where, reason="bad_utf8", detail="a value is no UTF-8", excerpt=excerpt_of(repr(error.object)))
+        return Reject(
+            where=where, reason="bad_utf8", detail="a value is no UTF-8", excerpt=excerpt_of(repr(error.object))
+        )

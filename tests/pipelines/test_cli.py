@@ -1,0 +1,85 @@
+"""The command line: quick to answer, one line for a mistake."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+HEAVY = ("torch", "vllm", "ray", "datasets", "sympy", "pandas", "transformers")
+
+
+def python(code: str, cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=cwd, check=False)
+
+
+@pytest.mark.parametrize("name", ["prm", "star", "data", "verifiers", "pipelines", "pipelines.cli", "pipelines.recipe"])
+def test_importing_a_package_brings_in_no_heavy_library(name: str) -> None:
+    done = python(f"import sys, {name}; print(sorted(set({HEAVY!r}) & set(sys.modules)))")
+    assert done.stdout.strip() == "[]", done.stderr
+
+
+@pytest.mark.parametrize("verb", [[], ["run"], ["validate"], ["report"], ["doctor"], ["convert"]])
+def test_help_answers_without_heavy_libraries_and_shows_an_example(verb: list[str]) -> None:
+    code = (f"import sys; sys.argv = ['stepstar', *{verb!r}, '--help']\nfrom pipelines.cli import main\n"
+            f"try: main()\nexcept SystemExit: pass\nprint(sorted(set({HEAVY!r}) & set(sys.modules)))")  # fmt: skip
+    done = python(code)
+    assert done.stdout.strip().endswith("[]"), done.stderr
+    assert f"stepstar {' '.join(verb) or 'run quickstart'}" in done.stdout
+
+
+def cli(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, "-m", "pipelines.cli", *arguments], capture_output=True, text=True, cwd=ROOT,
+                          check=False)  # fmt: skip
+
+
+@pytest.mark.parametrize(("arguments", "words"), [
+    (["run", "quickstrat"], ["quickstart"]),
+    (["run", "quickstart", "sampling.temprature=1"], ["sampling.temprature", "temperature"]),
+    (["run", "quickstart", "model.name=/nowhere", "--out", "{tmp}/r"], ["no model at '/nowhere'"]),
+    (["run", "quickstart", "problems.source=gsm8k", "problems.path=/no.jsonl", "--out", "{tmp}/r"], ["/no.jsonl"]),
+    (["report", "{tmp}"], ["no run folder"]),
+    (["convert", "/no.gguf", "{tmp}/m"], ["/no.gguf"]),
+])  # fmt: skip
+def test_a_mistake_gets_one_line_the_cure_and_exit_code_two(arguments: list[str], words: list[str], tmp_path: Path) -> None:
+    done = cli(*(argument.replace("{tmp}", str(tmp_path)) for argument in arguments))
+    assert done.returncode == 2
+    last = done.stderr.strip().splitlines()[-1]
+    assert last.startswith("error: ")
+    assert "Traceback" not in done.stderr
+    for word in words:
+        assert word in last
+
+
+def test_validate_shows_both_prompts_and_the_amount_of_work() -> None:
+    done = cli("validate", "quickstart", "problems.options={n: 5, difficulty: [3]}")
+    assert done.returncode == 0, done.stderr
+    assert "first prompt" in done.stdout
+    assert "hinted" in done.stdout
+    assert "40 samples in 2 rounds" in done.stdout
+
+
+def test_a_gold_that_does_not_pass_its_own_check_is_found_by_validate(tmp_path: Path) -> None:
+    file = tmp_path / "p.jsonl"
+    file.write_text('{"prompt": "a?", "answer": "2"}\n{"prompt": "b?", "answer": "3 or 4 or"}\n')
+    done = cli("validate", "quickstart", "problems.source=local", f"problems.path={file}", "problems.options={}")
+    assert "b?" in done.stdout + done.stderr or "3 or 4 or" in done.stdout
+    assert done.returncode == 2
+
+
+def test_doctor_names_versions_and_exits_by_its_findings() -> None:
+    done = cli("doctor")
+    assert "torch 2.13" in done.stdout
+    assert (done.returncode == 0) == ("all is well" in done.stdout)
+
+
+def test_a_users_own_data_package_is_named_with_the_cure(tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data/__init__.py").write_text("")
+    code = f"import sys; sys.path.insert(1, {str(ROOT)!r}); import prm"
+    done = python(code, cwd=tmp_path)
+    assert "ImportError: stepstar needs its own package 'data'" in done.stderr
+    assert str(tmp_path) in done.stderr

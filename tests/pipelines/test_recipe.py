@@ -1,0 +1,82 @@
+"""Recipes: a mistake is one line that names the path and the cure."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from data.errors import UserError
+from data.prompts import PromptTemplate
+from data.sources import GENERATED, SOURCES
+from pipelines.recipe import differences, load_recipe, shipped_recipes
+
+MINIMAL = """
+name: x
+model: {name: embedded}
+problems: {source: arithmetic}
+evaluation: {source: arithmetic, split: test}
+prompt: arithmetic
+"""
+
+
+def written(tmp_path: Path, text: str) -> str:
+    file = tmp_path / "r.yaml"
+    file.write_text(text)
+    return str(file)
+
+
+def test_every_shipped_recipe_loads_and_names_what_exists() -> None:
+    assert "quickstart" in shipped_recipes()
+    for name in shipped_recipes():
+        recipe = load_recipe(name)
+        assert recipe.name == name
+        assert recipe.problems.source in {*SOURCES, *GENERATED}
+        PromptTemplate(recipe.prompt)
+
+
+def test_overrides_reach_nested_keys_and_are_typed(tmp_path: Path) -> None:
+    recipe = load_recipe(written(tmp_path, MINIMAL), ["sampling.n=8", "rationalization.enabled=false", "sft.growth=1.5"])
+    assert (recipe.sampling.n, recipe.rationalization.enabled, recipe.sft.growth) == (8, False, 1.5)
+
+
+@pytest.mark.parametrize(("change", "words"), [
+    (["sampling.temprature=1"], ["sampling.temprature", "temperature"]),
+    (["round=2"], ["'round'", "rounds"]),
+    (["sampling.n=0"], ["sampling.n", "0", "greater than or equal to 1"]),
+    (["sampling.top_p=1.5"], ["sampling.top_p", "1.5"]),
+    (["sampling.n=many"], ["sampling.n", "many"]),
+    (["name=../../etc"], ["name", "../../etc"]),
+    (["sampling"], ["'sampling'", "key.path=value"]),
+    (["seed.deep=1"], ["seed"]),
+    (["engine.type=vlm"], ["engine.type", "vlm", "transformers"]),
+])  # fmt: skip
+def test_a_bad_override_names_path_value_and_cure(tmp_path: Path, change: list[str], words: list[str]) -> None:
+    with pytest.raises(UserError) as caught:
+        load_recipe(written(tmp_path, MINIMAL + "seed: 1\n"), change)
+    assert "\n" not in str(caught.value)
+    for word in words:
+        assert word in str(caught.value)
+
+
+@pytest.mark.parametrize(("text", "word"), [
+    ("name: x\nname: y\n", "twice"),
+    ("name: [x\n", "yaml"),
+    ("- a\n", "mapping"),
+    ("name: !!python/object/apply:os.system ['touch /tmp/owned']\n", "python/object"),
+    (MINIMAL.replace("prompt: arithmetic\n", ""), "prompt"),
+])  # fmt: skip
+def test_bad_yaml_is_refused_and_runs_nothing(tmp_path: Path, text: str, word: str) -> None:
+    with pytest.raises(UserError, match=word):
+        load_recipe(written(tmp_path, text))
+
+
+def test_an_unknown_recipe_names_the_nearest() -> None:
+    with pytest.raises(UserError, match="quickstart"):
+        load_recipe("quikstart")
+
+
+def test_differences_name_the_path_and_both_values() -> None:
+    old, new = load_recipe("quickstart"), load_recipe("quickstart", ["sampling.n=9", "seed=3"])
+    lines = differences(old.model_dump(mode="json"), new.model_dump(mode="json"))
+    assert lines == [f"sampling.n: {old.sampling.n} -> 9", "seed: 0 -> 3"]

@@ -1,0 +1,134 @@
+"""The main job, end to end on the embedded model: killed anywhere, its dataset is that of an uninterrupted run."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from pipelines.run_dir import RunFolder
+
+ROOT = Path(__file__).parents[2]
+SMALL = ["problems.options={n: 24, difficulty: [3, 6], seed: 1}",
+         "evaluation.options={n: 10, difficulty: [3, 6], seed: 2}",
+         "shard_size=8", "engine.batch_size=32", "sft.steps=12", "rounds=2", "threads=1"]  # fmt: skip
+
+
+def command(folder: Path, *more: str) -> list[str]:
+    return [sys.executable, "-m", "pipelines.cli", "run", "quickstart", *SMALL, *more, "--out", str(folder)]
+
+
+def finish(folder: Path, *more: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(command(folder, *more), cwd=ROOT, capture_output=True, text=True, timeout=300, check=False)
+
+
+def fingerprint(folder: Path) -> dict[str, str]:
+    files = [*(folder / "dataset").rglob("*"), *(folder / "checkpoints").rglob("*.safetensors")]
+    return {file.relative_to(folder).as_posix(): hashlib.sha256(file.read_bytes()).hexdigest()
+            for file in files if file.is_file()}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, float]:
+    """An uninterrupted run and the seconds it took."""
+    folder = tmp_path_factory.mktemp("whole") / "run"
+    started = time.monotonic()
+    done = finish(folder)
+    assert done.returncode == 0, done.stderr
+    return folder, time.monotonic() - started
+
+
+def test_ten_kills_at_random_moments_leave_the_bytes_of_an_uninterrupted_run(
+    whole: tuple[Path, float], tmp_path: Path
+) -> None:
+    folder, seconds = tmp_path / "run", whole[1]
+    rng, killed = random.Random(20), 0
+    while killed < 10:
+        process = subprocess.Popen(command(folder), cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
+                                   start_new_session=True)  # fmt: skip
+        try:
+            process.wait(timeout=rng.uniform(0.3, 1.0) * seconds)
+            assert process.returncode == 0, process.communicate()[1]
+            break
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.communicate()
+            killed += 1
+    done = finish(folder)
+    assert done.returncode == 0, done.stderr
+    assert killed >= 2
+    assert fingerprint(folder) == fingerprint(whole[0])
+
+
+def test_the_dataset_loads_and_every_row_ends_in_the_gold_answer(whole: tuple[Path, float]) -> None:
+    import pyarrow.parquet as pq
+
+    rows = pq.read_table(next((whole[0] / "dataset/data").iterdir())).to_pylist()
+    assert rows
+    for row in rows:
+        assert row["final_answer"] == row["answer"]
+        assert "".join(row["steps"]).rstrip().endswith(f"#### {row['answer']}")
+        assert f"({row['answer']})" not in "".join(row["steps"])
+    assert {row["origin"] for row in rows} == {"sampled", "rationalized"}
+    card = (whole[0] / "dataset/README.md").read_text()
+    assert f"{len(rows)} verified rationales" in card
+    assert str(whole[0]) not in card
+
+
+def test_every_problem_is_accounted_for_once_a_round_and_rounds_train_from_the_base(whole: tuple[Path, float]) -> None:
+    from pipelines.summary import summarize
+    from star.checkpoints import EMBEDDED, weights_revision
+
+    run = RunFolder.read(whole[0])
+    summary = summarize(run)
+    assert set(summary.accounting) == {(arm, round_) for arm in ("star", "no_rationalization") for round_ in (1, 2)}
+    for counts in summary.accounting.values():
+        assert sum(counts.values()) == 48
+    assert not any(counts["rationalized"] for (arm, _), counts in summary.accounting.items() if arm != "star")
+    for training in summary.trainings.values():
+        assert training["parent"] == weights_revision(EMBEDDED)
+    rationales = list(run.table("rationales"))
+    assert Counter(row.made_by.round for row in rationales).keys() == {0, 1}
+    assert len({row.id for row in rationales}) == len(rationales)
+
+
+def test_a_finished_run_draws_and_trains_nothing_again(whole: tuple[Path, float]) -> None:
+    before = json.loads((whole[0] / "manifest.json").read_text())
+    assert finish(whole[0]).returncode == 0
+    after = json.loads((whole[0] / "manifest.json").read_text())
+    assert after["shards"] == before["shards"]
+    for stage, costs in before["stages"].items():
+        assert after["stages"][stage].get("tokens", 0) == costs.get("tokens", 0)
+
+
+def test_the_report_is_one_file_that_loads_nothing_and_answers_at_the_top(whole: tuple[Path, float]) -> None:
+    page = (whole[0] / "report.html").read_text()
+    assert "default-src 'none'" in page
+    assert "src=\"http" not in page
+    assert "Held-out accuracy on the target difficulties went from" in page
+
+
+def test_another_recipe_in_the_folder_exits_with_two_and_one_line(whole: tuple[Path, float]) -> None:
+    done = finish(whole[0], "sampling.n=3")
+    assert done.returncode == 2
+    assert done.stderr.count("\n") == 1
+    assert "sampling.n" in done.stderr
+
+
+def test_too_many_bad_rows_stop_the_run_before_anything_is_spent(tmp_path: Path) -> None:
+    file = tmp_path / "p.jsonl"
+    file.write_text('{"prompt": "1+1=?", "answer": "2"}\n{"prompt": "2+2=?"}\nnot json\n')
+    done = finish(tmp_path / "run", "problems.source=local", f"problems.path={file}", "problems.options={}")
+    assert done.returncode == 2
+    assert "2 of 3 rows" in done.stderr
+    assert "p.jsonl:2" in done.stderr
+    assert not (tmp_path / "run/records/rationales").exists()

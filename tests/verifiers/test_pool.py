@@ -1,0 +1,213 @@
+"""Workers can be late, be killed, be shared by threads, and never outlive their parent; each test is one property."""
+
+from __future__ import annotations
+
+import asyncio
+import multiprocessing
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import psutil
+import pytest
+
+from data.records import Status, Verdict
+from verifiers import check_answer, check_answers, pool
+from verifiers.process import Worker
+
+ROOT = Path(__file__).parents[2]
+SLOW = r"\lfloor e^{e^{e^{e^{e}}}} \rfloor"
+"""Small enough for every cap, and sympy never finishes with it."""
+
+
+@pytest.fixture(autouse=True)
+def _fresh_pool() -> Iterator[None]:
+    yield
+    pool.close()
+
+
+def _workers() -> list[psutil.Process]:
+    return [child for child in psutil.Process().children() if "verifiers.worker" in " ".join(child.cmdline())]
+
+
+def _wait_for(condition: object, seconds: float = 30) -> bool:
+    assert callable(condition)
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        if condition():
+            return True
+        time.sleep(0.05)
+    return False
+
+
+def test_late_case_is_undecided_and_only_that_case() -> None:
+    check_answer("2x", "x+x")
+    started = time.monotonic()
+    verdicts = check_answers([("2x", "x+x"), ("1", SLOW), ("3x", "x+2x")], kind="answer", timeout_s=1.5)
+    assert [verdict.status for verdict in verdicts] == [Status.CORRECT, Status.UNDECIDED, Status.CORRECT]
+    assert (verdicts[1].method, verdicts[1].detail) == ("", "timeout")
+    assert 1.5 <= verdicts[1].seconds < 3
+    assert time.monotonic() - started < 25
+
+
+def test_slow_case_does_not_hold_up_another_worker() -> None:
+    check_answers([("2x", "x+x"), ("2y", "y+y")], kind="answer", workers=2)
+    with ThreadPoolExecutor(1) as thread:
+        slow = thread.submit(check_answer, "1", SLOW, timeout_s=6)
+        time.sleep(0.3)
+        assert check_answer("5x", "2x+3x").status is Status.CORRECT
+        assert not slow.done()
+    assert slow.result().detail == "timeout"
+
+
+def test_worker_killed_in_the_middle_is_undecided_and_the_next_check_works() -> None:
+    check_answer("2x", "x+x")
+    with ThreadPoolExecutor(1) as thread:
+        verdict = thread.submit(check_answer, "1", SLOW, timeout_s=60)
+        time.sleep(0.5)
+        for worker in _workers():
+            worker.send_signal(signal.SIGKILL)
+        assert (verdict.result(20).status, verdict.result().detail) == (Status.UNDECIDED, "worker_died")
+    assert check_answer("2x", "x+x").status is Status.CORRECT
+
+
+def test_worker_killed_while_idle_costs_no_verdict() -> None:
+    check_answer("2x", "x+x")
+    for worker in _workers():
+        worker.kill()
+        worker.wait(5)
+    assert check_answer("3x", "x+2x").status is Status.CORRECT
+
+
+def test_eight_threads_get_the_verdicts_that_one_gets() -> None:
+    pairs = [
+        ("2x+2", "2(x+1)"),
+        ("7", "7.0"),
+        (r"\sqrt{8}", r"2\sqrt{2}"),
+        ("x^2", "x^3"),
+        ("5", ")("),
+        ("1/3", "0.33"),
+    ]
+
+    def verdicts(_: int) -> list[tuple[Status, str, str]]:
+        return [(verdict.status, verdict.method, verdict.detail) for verdict in check_answers(pairs, kind="answer")]
+
+    with ThreadPoolExecutor(8) as threads:
+        results = list(threads.map(verdicts, range(8)))
+    assert all(result == verdicts(0) for result in results)
+    assert len(_workers()) <= (os.cpu_count() or 1)
+
+
+def test_checks_run_under_asyncio() -> None:
+    async def gather() -> list[Verdict]:
+        return await asyncio.gather(*(asyncio.to_thread(check_answer, "2x", f"{n}x") for n in range(4)))
+
+    assert [verdict.status is Status.CORRECT for verdict in asyncio.run(gather())] == [False, False, True, False]
+
+
+def test_worker_outlives_the_thread_that_needed_it() -> None:
+    thread = threading.Thread(target=check_answer, args=("2x", "x+x"))
+    thread.start()
+    thread.join()
+    time.sleep(0.3)
+    assert [worker.status() != psutil.STATUS_ZOMBIE for worker in _workers()] == [True]
+
+
+def test_close_leaves_no_process() -> None:
+    check_answers([("2x", "x+x"), ("2y", "y+y")], kind="answer", workers=2)
+    assert _workers()
+    pool.close()
+    assert _workers() == []
+
+
+def test_memory_cap_is_undecided() -> None:
+    worker = Worker(memory_mb=64)
+    try:
+        decision = worker.ask({"mode": "compare", "gold": "x+1", "answer": r"\frac{x^{2}-1}{x-1}"}, 20)
+        assert decision.rule in ("memory", "worker_died", "error_OSError")
+    finally:
+        worker.kill()
+
+
+def test_forked_child_starts_its_own_workers() -> None:
+    check_answer("2x", "x+x")
+    # Run apart: forking this process, which has threads, is what the deprecation warning is about.
+    script = """
+        import multiprocessing
+        from verifiers import check_answer
+        def child(answers): answers.put(str(check_answer("2x", "x+x").status))
+        assert check_answer("3x", "x+2x").status == "correct"
+        for method in ("fork", "spawn"):
+            if __name__ == "__main__":
+                context = multiprocessing.get_context(method)
+                answers = context.Queue()
+                process = context.Process(target=child, args=(answers,)); process.start()
+                print(answers.get(timeout=60)); process.join()
+        print(check_answer("4x", "x+3x").status)
+    """
+    assert _run(script, cwd=ROOT).split() == ["correct"] * 4
+
+
+def _run(script: str, cwd: Path) -> str:
+    path = cwd / "main.py" if cwd != ROOT else Path(os.environ.get("TMPDIR", "/tmp")) / f"verifiers-{os.getpid()}.py"
+    path.write_text(textwrap.dedent(script))
+    try:
+        environment = os.environ | {"PYTHONPATH": str(ROOT)}
+        ran = subprocess.run([sys.executable, str(path)], cwd=cwd, env=environment, capture_output=True, text=True)
+    finally:
+        path.unlink()
+    assert ran.returncode == 0, ran.stderr
+    return ran.stdout
+
+
+def test_script_needs_no_main_guard_and_a_foreign_folder_does_no_harm(tmp_path: Path) -> None:
+    for name in ("sympy", "json", "worker"):
+        (tmp_path / f"{name}.py").write_text("raise SystemExit('the wrong module was imported')")
+    (tmp_path / "work").mkdir()
+    script = "from verifiers import check_answer\nprint(check_answer('2x', 'x+x').status)\n"
+    (tmp_path / "work" / "main.py").write_text(script)
+    ran = subprocess.run([sys.executable, "work/main.py"], cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(ROOT)},
+                         capture_output=True, text=True, check=True)  # fmt: skip
+    assert ran.stdout.split() == ["correct"]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="PR_SET_PDEATHSIG is Linux's")
+def test_no_worker_outlives_a_parent_that_is_killed() -> None:
+    script = f"""
+        import sys, threading
+        from verifiers import check_answer
+        check_answer("2x", "x+x")
+        threading.Thread(target=check_answer, args=("1", {SLOW!r}), kwargs=dict(timeout_s=300)).start()
+        print("busy", flush=True)
+    """
+    parent = subprocess.Popen([sys.executable, "-c", textwrap.dedent(script)], cwd=ROOT, stdout=subprocess.PIPE)
+    assert parent.stdout is not None
+    with parent:
+        assert parent.stdout.readline() == b"busy\n"
+        assert _wait_for(lambda: psutil.Process(parent.pid).children())
+        time.sleep(1)
+        workers = psutil.Process(parent.pid).children()
+        parent.kill()
+    assert workers
+    assert _wait_for(lambda: not any(worker.is_running() and worker.status() != psutil.STATUS_ZOMBIE
+                                     for worker in workers), 5)  # fmt: skip
+
+
+def test_no_signal_handler_is_installed() -> None:
+    before = [signal.getsignal(number) for number in (signal.SIGALRM, signal.SIGINT, signal.SIGCHLD, signal.SIGTERM)]
+    check_answer("2x", "x+x")
+    after = [signal.getsignal(number) for number in (signal.SIGALRM, signal.SIGINT, signal.SIGCHLD, signal.SIGTERM)]
+    assert before == after
+
+
+def test_every_start_method_is_left_alone() -> None:
+    before = multiprocessing.get_start_method(allow_none=True)
+    check_answer("2x", "x+x")
+    assert multiprocessing.get_start_method(allow_none=True) == before

@@ -1,0 +1,184 @@
+r"""One spelling for one answer: text in, canonical LaTeX-like text out; pure and total, never raises.
+
+Equal canonical strings mean equal answers. What is dropped carries no value (math delimiters, `\left`, fonts, markup,
+currency signs, invisible characters, a final full stop); what is rewritten has one reading (`½`, `√2`, `x²`, `\frac12`,
+`sqrt(17)`, `10{,}000`). Superscripts and vulgar fractions are rewritten before NFKC, which would make 22 of `2²`. Golds
+that a well-known script has squeezed are mended (`\pir`, matrix rows parted by a single backslash).
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+
+_GREEK = """alpha beta gamma delta epsilon zeta eta theta iota kappa lambda mu nu xi omicron pi rho sigma sigma tau
+upsilon phi chi psi omega"""  # in the order of Unicode, which has two signs for sigma
+_SUPERSCRIPTS = dict(zip("⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻ⁿ", "0123456789+-n", strict=True))
+_SUBSCRIPTS = dict(zip("₀₁₂₃₄₅₆₇₈₉", "0123456789", strict=True))
+_SYMBOLS = {
+    "−": "-", "–": "-", "—": "-", "‐": "-", "‑": "-", "×": "*", "·": "*", "∙": "*", "⋅": "*", "÷": "/", "⁄": "/",
+    "∞": r"\infty ", "≤": r"\le ", "≥": r"\ge ", "≠": r"\ne ", "∪": r"\cup ", "∩": r"\cap ", "∈": r"\in ", "±": r"\pm ",
+    "≈": r"\approx ", "∅": r"\emptyset ", "ℝ": r"\mathbb{R}", "€": "", "£": "", "¥": "", "₹": "", "。": ".", "，": ", ",
+    **{chr(0x3B1 + i): f"\\{name} " for i, name in enumerate(_GREEK.split())},
+}  # fmt: skip
+_COMMANDS = {
+    r"\dfrac": r"\frac", r"\tfrac": r"\frac", r"\cfrac": r"\frac", r"\leq": r"\le", r"\leqslant": r"\le", r"\lt": "<",
+    r"\geq": r"\ge", r"\geqslant": r"\ge", r"\gt": ">", r"\neq": r"\ne", r"\cdot": "*", r"\times": "*", r"\ast": "*",
+    r"\lbrace": r"\{", r"\rbrace": r"\}", r"\lbrack": "[", r"\rbrack": "]", r"\degree": "°", r"\infin": r"\infty",
+    r"\quad": " ", r"\qquad": " ", r"\thinspace": " ", r"\displaystyle": " ", r"\textstyle": " ", r"\limits": " ",
+    r"\lvert": "|", r"\rvert": "|", r"\vert": "|", r"\varnothing": r"\emptyset", r"\to": r"\to", r"\div": "/",
+    r"\euro": "", r"\pounds": "", r"\varphi": r"\phi", r"\mid": "|", r"\colon": ":", r"\limit": r"\lim",
+}  # fmt: skip
+_FUNCTIONS = "sin cos tan cot sec csc arcsin arccos arctan sinh cosh tanh log ln exp max min gcd lcm det"
+FUNCTIONS = frozenset(_FUNCTIONS.split())
+"""Functions that are read as such with and without a backslash."""
+
+_SIZE = re.compile(r"\\(?:left|right|[bB]igg?[lrm]?|middle|displaystyle)(?![a-zA-Z])\s*\.?")
+_FONT = re.compile(
+    r"\\(text(?:bf|it|rm|tt|sf|normal)?|mbox|hbox|math(?:rm|bf|it|sf|tt|cal|scr)|operatorname\*?|emph|bm|boldsymbol)"
+    r"\s*\{([^{}]*)\}"
+)
+_COLOR = re.compile(r"\\(?:text)?color\s*\{[^{}]*\}")
+_TAG = re.compile(r"</?(?:b|i|em|strong|u|code|p|span|div|br ?/?)>", re.IGNORECASE)
+_GROUP_MARK = re.compile(r"(?<=\d)(?:\\!)*(?:\{,\}|,\\!|\\,|\\ |~|[\u00a0\u202f\u2009])(?=\d{3}(?!\d))")
+_COMMAND = re.compile(r"\\[a-zA-Z]+")
+_BARE_FUNCTION = re.compile(r"(?<![\\a-zA-Z])(arc(?:sin|cos|tan)|sin|cos|tan|cot|sec|csc|log|ln|exp)(?=[\s(\d^{]|$)")
+_GLUED = re.compile(r"\\(pi|theta|sin|cos|tan|cot|sec|csc|ln|leq|geq)((?!h|slant)[a-zA-Z])(?![a-zA-Z])")
+_MATRIX = re.compile(r"\\begin\{\w*matrix\}.*?\\end", re.DOTALL)
+_SPACED = re.compile(r" ?([-+*/^_=<>(){}\[\]|&;]|\\\{|\\\}|\\\\) ?")
+_VULGAR = re.compile(r"[\u00bc-\u00be\u2150-\u215e]")
+
+
+def canonical(text: str) -> str:
+    """Rewrite an answer in the one spelling."""
+    text = _unicode(text)
+    text = _markup(text)
+    text = _commands(text)
+    text = _arguments(text)
+    text = _SPACED.sub(r"\1", " ".join(text.split()))
+    text = re.sub(r"(\\[a-zA-Z]+) (?![a-zA-Z])", r"\1", re.sub(r" (?=\\[a-zA-Z])", "", text))
+    return _punctuation(re.sub(r" ?,(?= )", ",", text))
+
+
+def was_text(raw: str) -> bool:
+    r"""Whether the answer was marked as words (`\text{...}`), so that its letters are not variables."""
+    return bool(re.match(r"\s*\$?\s*\\(?:text|mbox|hbox|mathrm)[a-z]*\s*\{[^{}]{2,}\}", raw))
+
+
+def closing(text: str, start: int) -> int:
+    """Index of the brace that closes the one at `start`, escaped braces aside; -1 if there is none."""
+    depth, position = 0, start
+    for match in re.compile(r"\\.|[{}]", re.DOTALL).finditer(text, start):
+        position = match.start()
+        depth += {"{": 1, "}": -1}.get(match.group(), 0)
+        if depth == 0:
+            return position
+    return -1
+
+
+def _unicode(text: str) -> str:
+    text = re.sub("[" + "".join(_SUPERSCRIPTS) + "]+", lambda m: _script("^", m.group(), _SUPERSCRIPTS), text)
+    text = re.sub("[" + "".join(_SUBSCRIPTS) + "]+", lambda m: _script("_", m.group(), _SUBSCRIPTS), text)
+    text = _VULGAR.sub(lambda m: " " + unicodedata.normalize("NFKC", m.group()) + " ", text)
+    text = _GROUP_MARK.sub("", text)
+    text = unicodedata.normalize("NFKC", text.replace("°", "\\degree ").replace("º", "\\degree "))
+    text = re.sub(r"√\s*\(", "sqrt(", text)
+    text = re.sub(r"√\s*(\d+|[a-zA-Z])", r"\\sqrt{\1}", text)
+    text = "".join(_SYMBOLS.get(char, char) for char in text)
+    # Controls, zero-width characters and marks of writing direction have no value of their own.
+    return "".join(char for char in text if char in "\n\t " or unicodedata.category(char) not in ("Cc", "Cf"))
+
+
+def _script(mark: str, run: str, table: dict[str, str]) -> str:
+    return mark + "{" + "".join(table[char] for char in run) + "}"
+
+
+def _markup(text: str) -> str:
+    text = _TAG.sub(" ", text).replace("`", " ")
+    text = re.sub(r"^\s*\*\*(.*?)\*\*\s*[.:]?\s*$", r"\1", text, flags=re.DOTALL)
+    text = re.sub(r"\\[()]|(?<!\\)\\[\[\]]", " ", text)
+    return text.replace(r"\$", "").replace("$", " ").replace(r"\%", "%").replace(r"\#", "#").replace(r"\_", "_")
+
+
+def _commands(text: str) -> str:
+    text = _SIZE.sub("", _COLOR.sub("", text)).replace(r"\!", "")
+    for _ in range(4):
+        text, count = _FONT.subn(_unfont, text)
+        if not count:
+            break
+    text = re.sub(r"(?<!\\)\\[,;: ]|~", " ", text)
+    text = _GLUED.sub(r"\\\1 \2", text.replace("{,}", ",").replace("{}", ""))
+    text = _MATRIX.sub(lambda m: re.sub(r"(?<!\\)\\(?=[-\d])", r"\\\\", m.group()), text)
+    text = _COMMAND.sub(lambda m: _COMMANDS.get(m.group(), m.group()), text)
+    text = re.sub(r"\^\s*(?:\{\s*\\circ\s*\}|\\circ|\{\s*°\s*\}|°)", "°", text)
+    text = re.sub(r"(?<=[\w)}])\s*\*\*\s*(?=[\w({-])", "^", text)
+    text = _BARE_FUNCTION.sub(r"\\\1 ", text)
+    text = re.sub(r"(?<![\\a-zA-Z])pi(?![a-zA-Z])", r"\\pi ", text)
+    text = re.sub(r"(?<![\\a-zA-Z])(?:infinity|inf|oo)(?![a-zA-Z])", r"\\infty ", text, flags=re.IGNORECASE)
+    return re.sub(r"(?<![\\a-zA-Z])sqrt\s*(?=[({])", r"\\sqrt", text)
+
+
+def _unfont(match: re.Match[str]) -> str:
+    font, inner = match.groups()
+    if font.startswith("operatorname"):
+        return f"\\{inner.strip()} " if inner.strip() in FUNCTIONS else f" {inner} "
+    # A space keeps words apart from a number: `5\text{cm}`; in `\mathrm{e}^x` there is nothing to keep apart.
+    return f" {inner} " if font.startswith(("text", "mbox", "hbox", "emph")) else f"{{{inner}}}" if inner[1:] else inner
+
+
+def _arguments(text: str) -> str:
+    r"""Put braces round every argument of `\frac`, `\sqrt`, `^` and `_`: `\frac12`, `x^2`, `2^(1/2)`."""
+    pieces, position = [], 0
+    for match in re.compile(r"\\frac(?![a-zA-Z])|\\sqrt(?![a-zA-Z])(?:\s*\[[^\[\]]*\])?|[\^_]").finditer(text):
+        if match.start() < position:
+            continue
+        pieces.append(text[position : match.start()] + re.sub(r"\s+", "", match.group()))
+        position = match.end()
+        for _ in range(2 if match.group() == r"\frac" else 1):
+            argument, position = _argument(text, position, script=match.group() in "^_")
+            # Only a rewritten argument is closed here; a braced one is left in place so that its inside is seen too.
+            pieces.append(argument)
+            if not argument:
+                break
+    return "".join(pieces) + text[position:]
+
+
+def _argument(text: str, start: int, *, script: bool) -> tuple[str, int]:
+    """The argument at `start`, in braces, and where it ends; an empty string where there is none."""
+    while start < len(text) and text[start] == " ":
+        start += 1
+    if text[start : start + 1] == "{":
+        end = closing(text, start)
+        return ("", start) if end < 0 else ("{" + _inner(text[start + 1 : end]) + "}", end + 1)
+    if text[start : start + 1] == "(":
+        end = _closing_paren(text, start)
+        if end > 0:
+            return "{" + _inner(text[start + 1 : end]) + "}", end + 1
+    pattern = r"[-+]?(?:\d+|[a-zA-Z]|\\[a-zA-Z]+)" if script else r"\d|[a-zA-Z]|\\[a-zA-Z]+"
+    match = re.compile(pattern).match(text, start)
+    return ("{" + match.group() + "}", match.end()) if match else ("", start)
+
+
+def _inner(text: str) -> str:
+    # Depth is bounded by the cap on nesting that every caller applies first (`verifiers.limits`).
+    return _arguments(text) if re.search(r"\\frac|\\sqrt|[\^_]", text) else text
+
+
+def _closing_paren(text: str, start: int) -> int:
+    depth = 0
+    for position in range(start, len(text)):
+        depth += {"(": 1, ")": -1}.get(text[position], 0)
+        if depth == 0:
+            return position
+    return -1
+
+
+def _punctuation(text: str) -> str:
+    text = text.strip()
+    while text and (text[-1] in ".,;:" or text.endswith("\\\\")):
+        text = (text[:-2] if text.endswith("\\\\") else text[:-1]).rstrip()
+    while text and text[0] in "=:,;":
+        text = text[1:].lstrip()
+    while text.startswith("{") and closing(text, 0) == len(text) - 1:
+        text = text[1:-1].strip()
+    return text

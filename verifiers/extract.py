@@ -1,0 +1,215 @@
+"""The final answer that a text commits to, and how it was found; pure, linear in the length of the text.
+
+The latest commitment wins: a box, a `####` line, a sentence such as "the answer is", or bold type standing for one.
+Only where there is none does the last number count, and then the result says so (`last_number`). No answer at all, with
+the reason in `how`, is the result of
+
+- an empty or unclosed last box (earlier boxes do not count) or an empty `####` line: `empty_box`, `unclosed_box`,
+  `empty_hash`;
+- several final answers that disagree, "3 or 4" or two boxes joined by "or": `several_answers`. Boxes joined by "and" or
+  a comma are one list: `boxed_list`;
+- a denial or retraction ("the answer is not 4", "4. Wait, that is wrong"): `retracted`;
+- a hedge instead of a commitment ("could be 4", "I don't know"): `no_final_answer`;
+- reasoning that was cut off (`<think>` without its end): `unfinished`.
+
+After `</think>` only what follows it counts, and a hallucinated next problem after a commitment is cut away.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from verifiers import plain
+from verifiers.canonical import canonical, closing
+from verifiers.equivalence import Outcome, decide
+from verifiers.phrases import NO_PAYLOAD, Candidate, hash_lines, options, sentences
+from verifiers.wording import letter
+
+
+@dataclass(frozen=True, slots=True)
+class Extraction:
+    """A final answer and how it was found."""
+
+    answer: str
+    """The answer as written, without its box or sentence; empty if there is none."""
+    how: str
+    """`boxed`, `boxed_list`, `hash`, `phrase`, `bold`, `last_number`, `letter`, `as_given`, or why there is none."""
+
+
+_BOX = re.compile(r"\\(?:boxed|fbox|framebox)(?![a-zA-Z])\s*")
+_BOLD = re.compile(r"\*\*([^*\n]{1,80})\*\*")
+_NUMBER = re.compile(
+    r"(?<![\w.,/])[-−]?(?:\\?\$)?(?:\\d?frac\{-?\d+\}\{\d+\}|(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?(?:/\d+)?(?:\\?%)?)(?!\w)"
+)
+_HEDGE = re.compile(
+    r"(?:do|did)(?:n't| not) know|not sure|cannot|can't|unsure|no idea|(?:could|might|may) be|maybe|perhaps|\d ?\?"
+    r"|\bno (?:final )?(?:answer|solution)\b",
+    re.IGNORECASE,
+)
+_TAKEN_BACK = re.compile(
+    r"[\s$.*)}\]]*(?:(?:no|wait|hmm|oops)\b|(?:that|this)(?:'s| is| was) (?:wrong|incorrect|not (?:right|correct))"
+    r"|actually,)", re.IGNORECASE)  # fmt: skip
+_NEXT_PROBLEM = re.compile(r"\n[ \t]*(?:#+ *|\*\*)?(?:Question|Problem|Q|User|Human|Instruction)(?: ?\d+)?(?:\*\*)?:",
+                           re.IGNORECASE)  # fmt: skip
+_JOINED = re.compile(r"[\s$.,;*\\()]*(?:\\text\s*\{)?\s*(or|and|,|;)?(?:\s+(?:or|and)\b)?[\s$,}\\()]*", re.IGNORECASE)
+_MAX_BARE = 200
+
+
+def extract_answer(text: str, *, kind: str) -> Extraction:
+    """Find the answer that a text commits to.
+
+    Args:
+        text: a bare answer, a whole solution, or model output of any kind.
+        kind: `answer` (the text is the answer), `text` (a solution), `choice` (an option letter), `auto`.
+
+    Returns:
+        The answer and how it was found.
+    """
+    if kind == "auto":
+        kind = "answer" if looks_bare(text) else "text"
+    if kind == "answer":
+        return _bare(text)
+    cut = _final_part(text)
+    if cut is None:
+        return Extraction("", "unfinished")
+    if kind == "choice":
+        return _choice(cut)
+    found = _latest(cut)
+    if found is None:
+        return _last_resort(cut)
+    return _settled(cut, found)
+
+
+def looks_bare(text: str) -> bool:
+    """Whether a text is an answer by itself: one short line without any phrase of commitment."""
+    bare = text.strip()
+    if "\n" in bare or len(bare) > _MAX_BARE or _BOX.search(bare) or "####" in bare or "think>" in bare:
+        return False
+    prose = re.search(r"[.!?]\s+\w", bare) or len(re.findall(r"(?<![\\{])\b[A-Za-z]{2,}", bare)) > 8
+    return not prose and next(sentences(bare), None) is None
+
+
+def _bare(text: str) -> Extraction:
+    box = _last_box(text) if "\\" in text else None
+    whole = box is not None and not re.sub(r"[\s$.]", "", text[: box.start])
+    answer = box.payload if box and whole and box.how == "boxed" else text.strip()
+    return Extraction(answer, "as_given") if answer else Extraction("", "empty")
+
+
+def _final_part(text: str) -> str | None:
+    """What follows the reasoning, without a next problem; None if the reasoning never ended."""
+    end = text.rfind("</think>")
+    if text.rfind("<think>") > end:
+        return None
+    text = text[end + len("</think>") :] if end >= 0 else text
+    box = _BOX.search(text)
+    firsts = (next(hash_lines(text), None), next(sentences(text), None), _box(text, box) if box else None)
+    first = min((candidate.end for candidate in firsts if candidate), default=len(text))
+    following = _NEXT_PROBLEM.search(text, first)
+    return text[: following.start()] if following else text
+
+
+def _latest(text: str) -> Candidate | None:
+    """The last commitment in the text; bold type counts where nothing firmer does."""
+    box = _last_box(text)
+    found = [*hash_lines(text), *sentences(text)]
+    if box is not None:
+        # After a box, a sentence that names no plain answer talks about it ("the answer is in lowest terms").
+        found = [box, *(later for later in found if later.start > box.start and _corrects(later))]
+    if found:
+        return max(found, key=lambda candidate: candidate.start)
+    # Bold type higher up is a heading ("**Last 3 customers**"); in the closing line it is the answer.
+    start = text.rstrip().rfind("\n") + 1
+    bold = [match for match in _BOLD.finditer(text, start)
+            if re.search(r"\d", match.group(1)) and not match.group(1).rstrip().endswith((":", "."))]  # fmt: skip
+    return Candidate(bold[-1].group(1), "bold", bold[-1].start(), bold[-1].end()) if bold else None
+
+
+def _corrects(later: Candidate) -> bool:
+    payload = later.payload[:_MAX_BARE]
+    return later.how in NO_PAYLOAD or plain.read(canonical(payload)) is not None or bool(letter(payload))
+
+
+def _last_box(text: str) -> Candidate | None:
+    starts = list(_BOX.finditer(text))
+    return _box(text, starts[-1]) if starts else None
+
+
+def _box(text: str, match: re.Match[str]) -> Candidate:
+    if text[match.end() : match.end() + 1] != "{":
+        # `\boxed 5`: TeX boxes the next token.
+        token = re.compile(r"\\?[A-Za-z]+|-?[\d.,]*\d|.?").match(text, match.end())
+        payload = token.group() if token else ""
+        return Candidate(payload, "boxed" if payload else "empty_box", match.start(), match.end() + len(payload))
+    end = closing(text, match.end())
+    if end < 0:
+        return Candidate("", "unclosed_box", match.start(), len(text))
+    payload = text[match.end() + 1 : end].strip()
+    return Candidate(payload, "boxed" if canonical(payload[:200]) else "empty_box", match.start(), end + 1)
+
+
+def _settled(text: str, found: Candidate) -> Extraction:
+    """The commitment itself, unless what stands next to it takes it back or disagrees."""
+    if found.how in NO_PAYLOAD or not found.payload:
+        return Extraction("", found.how)
+    if _TAKEN_BACK.match(text, found.end):
+        return Extraction("", "retracted")
+    if found.how == "boxed":
+        return _with_neighbours(text, found)
+    parts = re.split(r"\s+or\s+", found.payload)
+    if len(parts) > 1 and not _all_same(parts):
+        return Extraction("", "several_answers")
+    return Extraction(found.payload, found.how)
+
+
+def _with_neighbours(text: str, last: Candidate) -> Extraction:
+    """Join the boxes that stand side by side with the last one."""
+    boxes, joiners = [last], set[str]()
+    earlier = [match for match in _BOX.finditer(text) if match.start() < last.start][-8:]
+    for match in reversed(earlier):
+        box = _box(text, match)
+        # The length comes first: the pattern is quadratic in it.
+        near = 0 <= boxes[0].start - box.end <= 40
+        between = _JOINED.fullmatch(text, box.end, boxes[0].start) if near and box.how == "boxed" else None
+        if between is None:
+            break
+        joiners.add((between.group(1) or "").lower())
+        boxes.insert(0, box)
+    tail = re.compile(r"[\s$]*or[\s$]+(-?[\d.,/]*\d)").match(text, last.end)
+    payloads = [box.payload for box in boxes] + ([tail.group(1)] if tail else [])
+    if len(payloads) == 1 or _all_same(payloads):
+        return Extraction(last.payload, "boxed")
+    if tail or "or" in joiners or "" in joiners:
+        # Boxes with nothing but space between them are two tries, of which the last one counts.
+        return Extraction("", "several_answers") if tail or "or" in joiners else Extraction(last.payload, "boxed")
+    return Extraction(", ".join(payloads), "boxed_list")
+
+
+def _all_same(payloads: list[str]) -> bool:
+    """Whether no two of the answers are known to differ."""
+    last = payloads[-1][:_MAX_BARE]
+    return all(decide(last, payload[:_MAX_BARE]).outcome is not Outcome.DIFFERENT for payload in payloads[:-1])
+
+
+def _last_resort(text: str) -> Extraction:
+    tail = text.rstrip()[-300:]
+    last_sentence = re.split(r"(?<=[.!])\s+(?=[A-Z])|\n", tail)[-1]
+    if _HEDGE.search(last_sentence):
+        return Extraction("", "no_final_answer")
+    numbers = [match.group() for match in _NUMBER.finditer(text[-20_000:])]
+    return Extraction(numbers[-1], "last_number") if numbers else Extraction("", "no_final_answer")
+
+
+def _choice(text: str) -> Extraction:
+    """The option letter that a text commits to."""
+    found = _latest(text)
+    if found is not None and found.how != "bold":
+        if found.how in NO_PAYLOAD:
+            return Extraction("", found.how)
+        letters = options(found.payload)
+    else:
+        letters, found = options(text.rstrip().rpartition("\n")[2]), None
+    if len(set(letters)) == 1:
+        return Extraction(letters[0], found.how if found else "letter")
+    return Extraction("", "several_answers" if letters else "no_final_answer")

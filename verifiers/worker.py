@@ -1,0 +1,83 @@
+"""The program of one worker process: reads a JSON line with a pair of answers, writes a JSON line with a decision.
+
+It is started by `verifiers.pool`, which owns every time limit. The worker itself only makes sure that it cannot outlive
+its parent, cannot take more memory than it was given, and that nothing a library prints reaches the answers.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import os
+import signal
+import sys
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from verifiers.equivalence import Decision
+
+_PR_SET_PDEATHSIG = 1
+
+
+def main(parent: int, memory_mb: int) -> None:
+    """Serve until the parent closes the pipe.
+
+    Args:
+        parent: process id of the parent.
+        memory_mb: cap on the address space.
+    """
+    _die_with(parent)
+    # Ctrl-C goes to the whole foreground group; the parent decides what becomes of its workers.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    replies = os.fdopen(os.dup(1), "w", encoding="ascii")
+    os.dup2(2, 1)
+    import verifiers.symbolic  # noqa: F401 - the slow import, done before the first case and before the cap on memory
+
+    _cap_memory(memory_mb)
+    print('{"ready": true}', file=replies, flush=True)
+    for line in sys.stdin:
+        print(json.dumps(_answer(json.loads(line))), file=replies, flush=True)
+
+
+def _answer(request: dict[str, str]) -> dict[str, str]:
+    try:
+        decision = _read(request["gold"]) if request["mode"] == "read" else _compare(request["gold"], request["answer"])
+    except MemoryError:
+        return {"outcome": "unknown", "rule": "memory"}
+    except Exception as error:  # noqa: BLE001 - sympy raises what it likes; the case is reported as undecided by name
+        return {"outcome": "unknown", "rule": f"error_{type(error).__name__}"}
+    return {"outcome": decision.outcome, "rule": decision.rule}
+
+
+def _compare(gold: str, answer: str) -> Decision:
+    from verifiers.equivalence import decide
+    from verifiers.symbolic import compare
+
+    return decide(gold, answer, compare)
+
+
+def _read(gold: str) -> Decision:
+    """Whether a gold answer can be read as a formula."""
+    from verifiers.canonical import canonical
+    from verifiers.equivalence import Decision, Outcome
+    from verifiers.symbolic import read
+
+    parsed = read(canonical(gold)) is not None
+    return Decision(Outcome.EQUAL, "symbolic") if parsed else Decision(Outcome.UNKNOWN, "gold_unparsed")
+
+
+def _die_with(parent: int) -> None:
+    """Have the kernel kill this process when its parent goes, however it goes (Linux; elsewhere the pipe closes)."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    # The parent may have gone before the line above took effect.
+    if os.getppid() != parent:
+        os._exit(1)
+
+
+def _cap_memory(megabytes: int) -> None:
+    import resource
+
+    # macOS accepts no RLIMIT_AS; there only the time limit holds.
+    if sys.platform == "linux":
+        resource.setrlimit(resource.RLIMIT_AS, (megabytes << 20, megabytes << 20))
