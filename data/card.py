@@ -32,9 +32,9 @@ from datasets import load_dataset
 dataset = load_dataset("path/to/this/folder", split="train")
 ```
 
-Each row is one rationale whose final answer a verifier found equal to the gold answer. That does not prove each step.
-`steps` joined gives the text exactly. `origin` is `sampled`, or `rationalized` where the gold answer was shown as a hint
-while the rationale was written (the hint is in no row).
+Each row is one rationale whose final answer a verifier found equal to the gold answer. That does not prove each
+step. `steps` joined gives the text exactly. `origin` is `sampled`, or `rationalized` where the gold
+answer was shown as a hint while the rationale was written (the hint is in no row).
 
 | what | rows |
 |---|---|
@@ -69,8 +69,17 @@ def dataset_card(name: str, rows: Sequence[dict[str, Any]], *, version: str) -> 
         counts = Counter(str(row[column]) or "(none)" for row in rows)
         lines += [f"| {column} = {value} | {count} |" for value, count in sorted(counts.items())]
     models = Counter((row["model"], row["model_revision"], row["sampling"]) for row in rows)
-    table = [f"| {model} | {revision} | `{sampling}` | {count} |"
-             for (model, revision, sampling), count in sorted(models.items())]  # fmt: skip
-    return _CARD.format(size=_size_category(len(rows)), name=name, n_rows=len(rows), url=PROJECT_URL, version=version,
-                        n_problems=len({row["problem_id"] for row in rows}), counts="\n".join(lines),
-                        models="\n".join(table))  # fmt: skip
+    table = [
+        f"| {model} | {revision} | `{sampling}` | {count} |"
+        for (model, revision, sampling), count in sorted(models.items())
+    ]
+    return _CARD.format(
+        size=_size_category(len(rows)),
+        name=name,
+        n_rows=len(rows),
+        url=PROJECT_URL,
+        version=version,
+        n_problems=len({row["problem_id"] for row in rows}),
+        counts="\n".join(lines),
+        models="\n".join(table),
+    )

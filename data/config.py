@@ -1,4 +1,4 @@
-"""The base of every config: strict, frozen, unknown keys refused. Each component's config lives beside the component."""
+"""The base of every config: strict, frozen, unknown keys refused. Each config lives beside its component."""
 
 from __future__ import annotations
 

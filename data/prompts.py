@@ -23,8 +23,9 @@ def _compile(source: str) -> Any:
     from jinja2 import StrictUndefined
     from jinja2.sandbox import ImmutableSandboxedEnvironment
 
-    environment = ImmutableSandboxedEnvironment(undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True,
-                                                keep_trailing_newline=False)  # fmt: skip
+    environment = ImmutableSandboxedEnvironment(
+        undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=False
+    )
     return environment.from_string(source)
 
 
@@ -59,10 +60,14 @@ class PromptTemplate:
         from jinja2 import UndefinedError
 
         try:
-            return str(self._template.render(prompt=problem.prompt, choices=problem.choices, letters=_LETTERS, hint=hint))
+            return str(
+                self._template.render(prompt=problem.prompt, choices=problem.choices, letters=_LETTERS, hint=hint)
+            )
         except UndefinedError as error:
-            raise UserError(f"prompt template '{self.name}': {error.message}.",
-                            "Only prompt, choices, letters and hint are defined.") from error  # fmt: skip
+            raise UserError(
+                f"prompt template '{self.name}': {error.message}.",
+                "Only prompt, choices, letters and hint are defined.",
+            ) from error
 
     def hash(self, *, hinted: bool = False) -> str:
         """Hash of the template's text and of whether the hint was shown."""

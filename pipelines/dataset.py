@@ -1,7 +1,7 @@
 """`dataset/`: the kept rationales of a run as a loadable Parquet dataset with a card.
 
-Rows are the rationales that some round of the main arm trained on, one of each text of a problem (the earliest round's),
-ordered by problem and rationale id: a function of the records alone, so equal records give equal bytes.
+Rows are the rationales that some round of the main arm trained on, one of each text of a problem (the earliest
+round's), ordered by problem and rationale id: a function of the records alone, so equal records give equal bytes.
 """
 
 from __future__ import annotations
@@ -18,30 +18,61 @@ from data.records import Kind, Problem, Rationale, Selection, Verdict
 from data.store import table_bytes, write_atomic
 from pipelines.run_dir import RunFolder
 
-SCHEMA = pa.schema([
-    pa.field("id", pa.string()), pa.field("problem_id", pa.string()), pa.field("problem", pa.string()),
-    pa.field("answer", pa.string()), pa.field("steps", pa.list_(pa.string())), pa.field("final_answer", pa.string()),
-    pa.field("origin", pa.string()), pa.field("verified_by", pa.string()), pa.field("kind", pa.string()),
-    pa.field("choices", pa.list_(pa.string())), pa.field("difficulty", pa.string()), pa.field("source", pa.string()),
-    pa.field("licence", pa.string()), pa.field("round", pa.int64()), pa.field("model", pa.string()),
-    pa.field("model_revision", pa.string()), pa.field("engine", pa.string()), pa.field("sampling", pa.string()),
-    pa.field("prompt_hash", pa.string()), pa.field("seed", pa.int64()), pa.field("n_tokens", pa.int64()),
-    pa.field("parent_id", pa.string()),
-])  # fmt: skip
+SCHEMA = pa.schema(
+    [
+        pa.field("id", pa.string()),
+        pa.field("problem_id", pa.string()),
+        pa.field("problem", pa.string()),
+        pa.field("answer", pa.string()),
+        pa.field("steps", pa.list_(pa.string())),
+        pa.field("final_answer", pa.string()),
+        pa.field("origin", pa.string()),
+        pa.field("verified_by", pa.string()),
+        pa.field("kind", pa.string()),
+        pa.field("choices", pa.list_(pa.string())),
+        pa.field("difficulty", pa.string()),
+        pa.field("source", pa.string()),
+        pa.field("licence", pa.string()),
+        pa.field("round", pa.int64()),
+        pa.field("model", pa.string()),
+        pa.field("model_revision", pa.string()),
+        pa.field("engine", pa.string()),
+        pa.field("sampling", pa.string()),
+        pa.field("prompt_hash", pa.string()),
+        pa.field("seed", pa.int64()),
+        pa.field("n_tokens", pa.int64()),
+        pa.field("parent_id", pa.string()),
+    ]
+)
 """Columns of the dataset."""
 
 
 def _row(problem: Problem, rationale: Rationale, verdict: Verdict, selection: Selection) -> dict[str, Any]:
     made_by = rationale.made_by
     return {
-        "id": rationale.id, "problem_id": problem.id, "problem": problem.prompt, "answer": problem.answer,
-        "steps": list(rationale.steps), "final_answer": rationale.answer, "origin": str(rationale.origin),
-        "verified_by": verdict.method, "kind": str(Kind(problem.kind)), "choices": list(problem.choices),
-        "difficulty": problem.difficulty, "source": problem.source, "licence": problem.licence,
-        "round": selection.round, "model": made_by.model, "model_revision": made_by.revision,
-        "engine": made_by.engine, "sampling": made_by.sampling, "prompt_hash": made_by.prompt_hash,
-        "seed": made_by.seed, "n_tokens": rationale.n_tokens, "parent_id": rationale.parent_id,
-    }  # fmt: skip
+        "id": rationale.id,
+        "problem_id": problem.id,
+        "problem": problem.prompt,
+        "answer": problem.answer,
+        "steps": list(rationale.steps),
+        "final_answer": rationale.answer,
+        "origin": str(rationale.origin),
+        "verified_by": verdict.method,
+        "kind": str(Kind(problem.kind)),
+        "choices": list(problem.choices),
+        "difficulty": problem.difficulty,
+        "source": problem.source,
+        "licence": problem.licence,
+        "round": selection.round,
+        "model": made_by.model,
+        "model_revision": made_by.revision,
+        "engine": made_by.engine,
+        "sampling": made_by.sampling,
+        "prompt_hash": made_by.prompt_hash,
+        "seed": made_by.seed,
+        "n_tokens": rationale.n_tokens,
+        "parent_id": rationale.parent_id,
+    }
 
 
 def dataset_rows(run: RunFolder, arm: str) -> Iterator[dict[str, Any]]:

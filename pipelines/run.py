@@ -2,8 +2,8 @@
 
     base ── sample ── verify ── rationalize the failures ── select ── fine-tune from the base ── evaluate ── next round
 
-Every round trains from the base again (asserted). A second arm without rationalization shares the first round's samples,
-which come from the same base with the same seeds.
+Every round trains from the base again (asserted). A second arm without rationalization shares the first round's
+samples, which come from the same base with the same seeds.
 """
 
 from __future__ import annotations
@@ -53,8 +53,12 @@ def run_recipe(recipe: Recipe, root: Path, *, fresh: bool = False) -> RunFolder:
         context = Context(run, recipe, PromptTemplate(recipe.prompt))
         train, test = load_problems(run, recipe)
         say(f"{len(train)} training problems, {len(test)} held-out ones")
-        base = base_policy(recipe.model.name, hub_revision=recipe.model.revision, engine=recipe.engine.type,
-                           batch_size=recipe.engine.batch_size)  # fmt: skip
+        base = base_policy(
+            recipe.model.name,
+            hub_revision=recipe.model.revision,
+            engine=recipe.engine.type,
+            batch_size=recipe.engine.batch_size,
+        )
         evaluate(context, base, test, "base")
         rationalizes = recipe.rationalization.enabled
         run_arm(context, base, STAR, train, test, rationalize=rationalizes)
@@ -81,8 +85,9 @@ def _set_threads(run: RunFolder, recipe: Recipe) -> None:
     torch.set_num_threads(threads)
 
 
-def run_arm(context: Context, base: Policy, arm: str, train: Sequence[Problem], test: Sequence[Problem], *,
-            rationalize: bool) -> Policy:  # fmt: skip
+def run_arm(
+    context: Context, base: Policy, arm: str, train: Sequence[Problem], test: Sequence[Problem], *, rationalize: bool
+) -> Policy:
     """All rounds of one arm; returns the last policy."""
     policy = base
     for round_ in range(1, context.recipe.rounds + 1):
@@ -95,44 +100,85 @@ def run_arm(context: Context, base: Policy, arm: str, train: Sequence[Problem], 
     return policy
 
 
-def _collect(context: Context, policy: Policy, arm: str, round_: int, train: Sequence[Problem], *,
-             rationalize: bool) -> tuple[list[Rationale], dict[str, Verdict]]:  # fmt: skip
+def _collect(
+    context: Context, policy: Policy, arm: str, round_: int, train: Sequence[Problem], *, rationalize: bool
+) -> tuple[list[Rationale], dict[str, Verdict]]:
     """Sample, verify, and rationalize the failures of one round."""
     recipe, verdicts = context.recipe, dict[str, Verdict]()
     # The base samples are the same in every arm: drawn once, stored once.
     owner = STAR if round_ == 1 else arm
-    draw = Draw(f"{owner}-r{round_}-sample", f"{owner} · round {round_} · sample", recipe.sampling.n,
-                recipe.sampling.params())  # fmt: skip
+    draw = Draw(
+        f"{owner}-r{round_}-sample", f"{owner} · round {round_} · sample", recipe.sampling.n, recipe.sampling.params()
+    )
     rationales = sample(context, policy, draw, train, verdicts)
     if rationalize:
         config = recipe.rationalization
-        failed = [problem for problem in failed_problems(train, statuses_by_problem(rationales, verdicts))
-                  if is_drawn(problem, config, recipe.seed, round_)]  # fmt: skip
-        draw = Draw(f"{arm}-r{round_}-rationalize", f"{arm} · round {round_} · rationalize", config.n,
-                    recipe.sampling.params(temperature=config.temperature), hinted=True)  # fmt: skip
+        failed = [
+            problem
+            for problem in failed_problems(train, statuses_by_problem(rationales, verdicts))
+            if is_drawn(problem, config, recipe.seed, round_)
+        ]
+        draw = Draw(
+            f"{arm}-r{round_}-rationalize",
+            f"{arm} · round {round_} · rationalize",
+            config.n,
+            recipe.sampling.params(temperature=config.temperature),
+            hinted=True,
+        )
         rationales += sample(context, policy, draw, failed, verdicts)
     return rationales, verdicts
 
 
-def _select(context: Context, arm: str, round_: int, rationales: Sequence[Rationale], verdicts: dict[str, Verdict],
-            train: Sequence[Problem]) -> list[Selection]:  # fmt: skip
+def _select(
+    context: Context,
+    arm: str,
+    round_: int,
+    rationales: Sequence[Rationale],
+    verdicts: dict[str, Verdict],
+    train: Sequence[Problem],
+) -> list[Selection]:
     recipe = context.recipe
-    key = content_id("select", arm, str(round_), recipe.selection.model_dump_json(), CODE_VERSION,
-                     *(f"{row.id}:{verdicts[row.id].status}" for row in rationales))  # fmt: skip
+    key = content_id(
+        "select",
+        arm,
+        str(round_),
+        recipe.selection.model_dump_json(),
+        CODE_VERSION,
+        *(f"{row.id}:{verdicts[row.id].status}" for row in rationales),
+    )
     problems = {problem.id: problem for problem in train}
-    return context.run.unit("selections", f"{arm}-r{round_}", key, lambda: select(
-        rationales, verdicts, problems, recipe.selection, arm=arm, round_=round_, seed=recipe.seed))  # fmt: skip
+    return context.run.unit(
+        "selections",
+        f"{arm}-r{round_}",
+        key,
+        lambda: select(rationales, verdicts, problems, recipe.selection, arm=arm, round_=round_, seed=recipe.seed),
+    )
 
 
-def _train(context: Context, base: Policy, arm: str, round_: int, train: Sequence[Problem],
-           rationales: Sequence[Rationale], selections: Sequence[Selection]) -> Policy:  # fmt: skip
+def _train(
+    context: Context,
+    base: Policy,
+    arm: str,
+    round_: int,
+    train: Sequence[Problem],
+    rationales: Sequence[Rationale],
+    selections: Sequence[Selection],
+) -> Policy:
     """Fine-tune from the base on what was kept, and return the new policy."""
     kept = {selection.rationale_id for selection in selections if selection.kept}
     chosen = sorted((row for row in rationales if row.id in kept), key=lambda row: row.id)
     recipe, name = context.recipe, f"generator-{arm}-r{round_}"
     seed = derive_seed(recipe.seed, "sft", round_)
-    key = content_id("sft", base.revision, recipe.sft.model_dump_json(), str(round_), str(seed), CODE_VERSION,
-                     context.template.hash(), *(row.id for row in chosen))  # fmt: skip
+    key = content_id(
+        "sft",
+        base.revision,
+        recipe.sft.model_dump_json(),
+        str(round_),
+        str(seed),
+        CODE_VERSION,
+        context.template.hash(),
+        *(row.id for row in chosen),
+    )
     problems = {problem.id: problem for problem in train}
     steps = recipe.sft.capped(recipe.sft.steps_of_round(round_), len(chosen))
     label = f"{arm} · round {round_} · train"
@@ -140,18 +186,40 @@ def _train(context: Context, base: Policy, arm: str, round_: int, train: Sequenc
     def make(folder: Path) -> dict[str, Any]:
         loaded = load_checkpoint(base.path, revision=base.hub_revision, dtype="float32")
         assert loaded.revision == base.revision, "a round must train from the base"
-        rows = [Row(encode_prompt(loaded.tokenizer, context.template.render(problems[row.problem_id])),
-                    encode_completion(loaded.tokenizer, row.text)) for row in chosen]  # fmt: skip
+        rows = [
+            Row(
+                encode_prompt(loaded.tokenizer, context.template.render(problems[row.problem_id])),
+                encode_completion(loaded.tokenizer, row.text),
+            )
+            for row in chosen
+        ]
         with context.run.stage(label) as counts, track(label, steps) as bar:
-            model, report = fine_tune(loaded.model, rows, recipe.sft, steps=steps, pad=pad_id(loaded.tokenizer),
-                                      seed=seed, on_step=lambda _, __, loss: bar.advance(1, f"loss {loss:.3f}"))  # fmt: skip
+            model, report = fine_tune(
+                loaded.model,
+                rows,
+                recipe.sft,
+                steps=steps,
+                pad=pad_id(loaded.tokenizer),
+                seed=seed,
+                on_step=lambda _, __, loss: bar.advance(1, f"loss {loss:.3f}"),
+            )
             counts["tokens"] = report.tokens
         # No wall time here: a checkpoint made again must be the same file.
-        facts = {"steps": report.steps, "rows": report.rows, "losses": list(report.losses), "parent": base.revision,
-                 "parent_name": base.name, "round": round_, "arm": arm, "seed": seed, "data": key}  # fmt: skip
+        facts = {
+            "steps": report.steps,
+            "rows": report.rows,
+            "losses": list(report.losses),
+            "parent": base.revision,
+            "parent_name": base.name,
+            "round": round_,
+            "arm": arm,
+            "seed": seed,
+            "data": key,
+        }
         revision = save_checkpoint(LoadedModel(model, loaded.tokenizer, name, ""), folder, provenance=facts)
         return {**facts, "revision": revision}
 
     entry = context.run.checkpoint(name, key, make)
-    return Policy(name, str(context.run.root / "checkpoints" / name), entry["revision"], round_, base.engine,
-                  base.batch_size)  # fmt: skip
+    return Policy(
+        name, str(context.run.root / "checkpoints" / name), entry["revision"], round_, base.engine, base.batch_size
+    )

@@ -44,6 +44,8 @@ class RunFolder:
         self._lock = lock
         self._whole: set[str] = set()
         """Files whose hash was checked in this process."""
+        self.set_aside: list[str] = []
+        """Foreign or torn files that `open` moved out of the way."""
 
     @classmethod
     def open(cls, root: Path, recipe: Recipe, *, fresh: bool = False) -> RunFolder:
@@ -53,19 +55,25 @@ class RunFolder:
             RunFolderError: another process holds it, it belongs to another recipe, it was made by a newer version, or
                 it is no run folder at all.
         """
-        if root.exists() and any(root.iterdir()) and not (root / "config.json").exists():
-            # The lock file alone is what a process killed at its very start leaves behind.
-            if {entry.name for entry in root.iterdir()} - {".lock", ".config.json.partial"}:
-                raise RunFolderError(f"'{root}' is not empty and is no run folder.", "Choose another with --out.")
+        # The lock file alone is what a process killed at its very start leaves behind.
+        strangers = (
+            {entry.name for entry in root.iterdir()} - {".lock", ".config.json.partial"} if root.is_dir() else ()
+        )
+        if strangers and not (root / "config.json").exists():
+            raise RunFolderError(f"'{root}' is not empty and is no run folder.", "Choose another with --out.")
         root.mkdir(parents=True, exist_ok=True)
         lock = _take_lock(root)
-        if fresh:
-            _clear(root)
-        _check_recipe(root, recipe)
-        if not (root / "config.json").exists():
-            write_atomic(root / "config.json", _json(recipe.model_dump(mode="json")))
-        run = cls(root, _load_manifest(root), lock)
-        run.set_aside = set_aside_foreign(root, {entry["file"] for entry in run._manifest["shards"].values()})
+        try:
+            if fresh:
+                _clear(root)
+            _check_recipe(root, recipe)
+            if not (root / "config.json").exists():
+                write_atomic(root / "config.json", _json(recipe.model_dump(mode="json")))
+            run = cls(root, _load_manifest(root), lock)
+            run.set_aside += set_aside_foreign(root, {entry["file"] for entry in run.manifest["shards"].values()})
+        except BaseException:
+            lock.close()
+            raise
         return run
 
     @classmethod
@@ -78,9 +86,6 @@ class RunFolder:
         if not (root / "manifest.json").is_file():
             raise RunFolderError(f"'{root}' is no run folder (no manifest.json).", "Give the folder of a run.")
         return cls(root, _load_manifest(root), None)
-
-    set_aside: list[str] = []  # noqa: RUF012 - replaced, never mutated
-    """Foreign or torn files that `open` moved out of the way."""
 
     @property
     def recipe(self) -> Recipe:
@@ -207,8 +212,10 @@ def _check_recipe(root: Path, recipe: Recipe) -> None:
     if file.exists():
         changes = differences(json.loads(file.read_text()), recipe.model_dump(mode="json"))
         if changes:
-            raise RunFolderError(f"'{root}' was made by another recipe: {'; '.join(changes)}.",
-                                 "Choose another folder with --out, or start over with --fresh.")  # fmt: skip
+            raise RunFolderError(
+                f"'{root}' was made by another recipe: {'; '.join(changes)}.",
+                "Choose another folder with --out, or start over with --fresh.",
+            )
 
 
 def _load_manifest(root: Path) -> dict[str, Any]:
@@ -217,6 +224,8 @@ def _load_manifest(root: Path) -> dict[str, Any]:
         return {"schema_version": SCHEMA_VERSION, "shards": {}, "checkpoints": {}, "stages": {}, "notes": {}}
     manifest = dict(json.loads(file.read_text()))
     if manifest["schema_version"] > SCHEMA_VERSION:
-        raise RunFolderError(f"'{root}' was made by a newer stepstar (schema {manifest['schema_version']}).",
-                             "Upgrade: pip install -U stepstar.")  # fmt: skip
+        raise RunFolderError(
+            f"'{root}' was made by a newer stepstar (schema {manifest['schema_version']}).",
+            "Upgrade: pip install -U stepstar.",
+        )
     return manifest

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from importlib.metadata import version
 
 from data.batching import batched
@@ -80,14 +81,24 @@ def _to_rationale(
     context: Context, policy: Policy, draw: Draw, problem: Problem, request: Request, completion: Completion
 ) -> Rationale:
     provenance = Provenance(
-        model=policy.name, revision=policy.revision, engine=policy.engine, round=policy.round, seed=request.seed,
-        prompt_hash=context.template.hash(hinted=draw.hinted), sampling=draw.params.to_json(),
-        code_version=CODE_VERSION)  # fmt: skip
+        model=policy.name,
+        revision=policy.revision,
+        engine=policy.engine,
+        round=policy.round,
+        seed=request.seed,
+        prompt_hash=context.template.hash(hinted=draw.hinted),
+        sampling=draw.params.to_json(),
+        code_version=CODE_VERSION,
+    )
     return Rationale.create(
-        problem_id=problem.id, steps=split_steps(completion.text), made_by=provenance,
-        origin=Origin.RATIONALIZED if draw.hinted else Origin.SAMPLED, finish_reason=completion.finish_reason,
+        problem_id=problem.id,
+        steps=split_steps(completion.text),
+        made_by=provenance,
+        origin=Origin.RATIONALIZED if draw.hinted else Origin.SAMPLED,
+        finish_reason=completion.finish_reason,
         n_tokens=len(completion.token_ids),
-        answer=extract_answer(completion.text, kind=verification_kind(problem.kind)).answer)  # fmt: skip
+        answer=extract_answer(completion.text, kind=verification_kind(problem.kind)).answer,
+    )
 
 
 def _generate(context: Context, policy: Policy, draw: Draw, shard: Sequence[Problem]) -> Iterator[Rationale]:
@@ -137,11 +148,18 @@ def sample(
     with run.stage(draw.label) as counts, track(draw.label, len(problems) * draw.n) as bar:
         for place, shard in enumerate(batched(problems, context.recipe.shard_size)):
             unit = f"{draw.unit}-{place:05d}"
-            key = content_id("sample", policy.revision, context.template.hash(hinted=draw.hinted), CODE_VERSION,
-                             draw.params.to_json(), str(draw.n), *(problem.id for problem in shard))  # fmt: skip
+            key = content_id(
+                "sample",
+                policy.revision,
+                context.template.hash(hinted=draw.hinted),
+                CODE_VERSION,
+                draw.params.to_json(),
+                str(draw.n),
+                *(problem.id for problem in shard),
+            )
             fresh = not run.has_unit("rationales", unit, key)
-            rows = run.unit("rationales", unit, key, lambda shard=shard: _generate(context, policy, draw, shard))
-            checked = run.unit("verdicts", unit, key, lambda shard=shard, rows=rows: _verify(shard, rows))
+            rows = run.unit("rationales", unit, key, partial(_generate, context, policy, draw, shard))
+            checked = run.unit("verdicts", unit, key, partial(_verify, shard, rows))
             verdicts.update((verdict.rationale_id, verdict) for verdict in checked)
             found += rows
             if fresh:
@@ -161,9 +179,11 @@ def _check_undecided(recipe: Recipe, label: str, verdicts: Sequence[Verdict]) ->
     undecided = [verdict for verdict in verdicts if verdict.status is Status.UNDECIDED]
     share = len(undecided) / max(1, len(verdicts))
     if share > recipe.max_undecided_share:
-        raise UserError(f"{label}: {share:.1%} of the checks could not be decided (limit "
-                        f"{recipe.max_undecided_share:.0%}); the first: {undecided[0].detail}.",
-                        "See the verdicts table, or raise `max_undecided_share`.")  # fmt: skip
+        raise UserError(
+            f"{label}: {share:.1%} of the checks could not be decided (limit "
+            f"{recipe.max_undecided_share:.0%}); the first: {undecided[0].detail}.",
+            "See the verdicts table, or raise `max_undecided_share`.",
+        )
 
 
 def evaluate(context: Context, policy: Policy, problems: Sequence[Problem], arm: str) -> list[Evaluation]:
@@ -174,11 +194,18 @@ def evaluate(context: Context, policy: Policy, problems: Sequence[Problem], arm:
     with context.run.stage(label) as counts, track(label, len(problems)) as bar:
         for place, shard in enumerate(batched(problems, context.recipe.shard_size)):
             unit = f"{arm}-r{policy.round}-{place:05d}"
-            key = content_id("evaluate", policy.revision, context.template.hash(), CODE_VERSION, draw.params.to_json(),
-                             *(problem.id for problem in shard))  # fmt: skip
+            key = content_id(
+                "evaluate",
+                policy.revision,
+                context.template.hash(),
+                CODE_VERSION,
+                draw.params.to_json(),
+                *(problem.id for problem in shard),
+            )
             fresh = not context.run.has_unit("evaluations", unit, key)
-            rows = context.run.unit("evaluations", unit, key,
-                                    lambda shard=shard: _evaluate_shard(context, policy, draw, shard, arm))  # fmt: skip
+            rows = context.run.unit(
+                "evaluations", unit, key, partial(_evaluate_shard, context, policy, draw, shard, arm)
+            )
             found += rows
             if fresh:
                 counts["tokens"] = counts.get("tokens", 0) + sum(row.n_tokens for row in rows)
@@ -194,9 +221,16 @@ def _evaluate_shard(
     for problem, completion, verdict in zip(shard, completions, verdicts, strict=True):
         # A sample that the engine could not draw was not answered wrongly.
         status = Status.UNDECIDED if completion.finish_reason is FinishReason.ERROR else verdict.status
-        yield Evaluation(problem_id=problem.id, arm=arm, round=policy.round, status=status,
-                         extracted=verdict.extracted, text=completion.text, finish_reason=completion.finish_reason,
-                         n_tokens=len(completion.token_ids))  # fmt: skip
+        yield Evaluation(
+            problem_id=problem.id,
+            arm=arm,
+            round=policy.round,
+            status=status,
+            extracted=verdict.extracted,
+            text=completion.text,
+            finish_reason=completion.finish_reason,
+            n_tokens=len(completion.token_ids),
+        )
 
 
 def statuses_by_problem(rationales: Sequence[Rationale], verdicts: dict[str, Verdict]) -> dict[str, list[Status]]:

@@ -6,6 +6,7 @@ Every accuracy comes with a 95 % interval; every gain is paired on the same prob
 from __future__ import annotations
 
 from collections import Counter, defaultdict
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -69,8 +70,13 @@ def summarize(run: RunFolder, *, samples: int = 4) -> Summary:
         samples: rationales to keep for reading, of each kind.
     """
     recipe = run.recipe
-    summary = Summary(recipe.name, recipe.description, costs=run.manifest["stages"], notes=run.manifest["notes"],
-                      trainings=run.manifest["checkpoints"])  # fmt: skip
+    summary = Summary(
+        recipe.name,
+        recipe.description,
+        costs=run.manifest["stages"],
+        notes=run.manifest["notes"],
+        trainings=run.manifest["checkpoints"],
+    )
     problems = {problem.id: problem for problem in run.table("problems")}
     train = list(run.table("problems", "train"))
     _add_accuracy(summary, run, problems, train)
@@ -90,25 +96,32 @@ def _add_accuracy(summary: Summary, run: RunFolder, problems: dict[str, Problem]
     summary.targets = [level for level in summary.difficulties if level in trained] or summary.difficulties
     marks: dict[tuple[str, int], dict[str, float]] = {}
     for place, found in rows.items():
-        wanted = [row for row in found if problems[row.problem_id].difficulty in summary.targets]
-        marks[place] = {row.problem_id: float(row.status is Status.CORRECT) for row in wanted}
-        summary.accuracy[*place, "all"] = bootstrap_interval(list(marks[place].values()))
         summary.outcomes[place] = Counter(_outcome(row) for row in found)
+        marks[place] = _marks(found, problems, summary.targets)
+        summary.accuracy[*place, "all"] = bootstrap_interval(list(marks[place].values()))
         for level in summary.difficulties:
-            values = [float(row.status is Status.CORRECT) for row in found if problems[row.problem_id].difficulty == level]
-            summary.accuracy[*place, level] = bootstrap_interval(values)
+            values = list(_marks(found, problems, [level]).values())
+            if values:
+                summary.accuracy[*place, level] = bootstrap_interval(values)
     last = max((place for place in marks if place[0] == "star"), default=None)
     if last and (BASE, 0) in marks:
-        ids = list(marks[BASE, 0])
+        ids = [key for key in marks[BASE, 0] if key in marks[last]]
         summary.gain = paired_interval([marks[last][key] for key in ids], [marks[BASE, 0][key] for key in ids])
+
+
+def _marks(rows: list[Evaluation], problems: dict[str, Problem], levels: list[str]) -> dict[str, float]:
+    """Problem id to 1 or 0, over some difficulties. What could not be decided is neither right nor wrong."""
+    wanted = [row for row in rows if problems[row.problem_id].difficulty in levels]
+    return {row.problem_id: float(row.status is Status.CORRECT) for row in wanted if row.status is not Status.UNDECIDED}
 
 
 def _outcome(row: Evaluation) -> str:
     return "truncated" if row.finish_reason == "length" and row.status is not Status.CORRECT else str(row.status)
 
 
-def _add_selections(summary: Summary, run: RunFolder, problems: dict[str, Problem], train: list[Problem],
-                    samples: int) -> None:  # fmt: skip
+def _add_selections(
+    summary: Summary, run: RunFolder, problems: dict[str, Problem], train: list[Problem], samples: int
+) -> None:
     verdicts = {row.rationale_id: row for row in run.table("verdicts")}
     rationales = {row.id: row for row in run.table("rationales")}
     by_round: dict[tuple[str, int], list[Selection]] = defaultdict(list)
@@ -124,15 +137,27 @@ def _add_selections(summary: Summary, run: RunFolder, problems: dict[str, Proble
             reasons = summary.reasons.setdefault((*place, str(rationales[row.rationale_id].origin)), Counter())
             reasons[row.reason] += 1
         summary.accounting[place] = _account(selections, rationales, len(train))
-    last = by_round.get(max((place for place in by_round if place[0] == "star"), default=("", 0)), [])
-    found: Counter[tuple[str, str]] = Counter()
-    for row in last:
-        rationale = rationales[row.rationale_id]
-        kind = (str(rationale.origin), row.reason)
-        found[kind] += 1
-        if found[kind] <= samples:
-            problem = problems[row.problem_id]
-            summary.traces.append(Trace(problem, rationale, verdicts[row.rationale_id], row))
+    last = max((place for place in by_round if place[0] == "star"), default=None)
+    if last:
+        summary.traces = list(_to_read(by_round[last], rationales, verdicts, problems, set(summary.targets), samples))
+
+
+def _to_read(
+    selections: list[Selection],
+    rationales: dict[str, Rationale],
+    verdicts: dict[str, Verdict],
+    problems: dict[str, Problem],
+    targets: set[str],
+    samples: int,
+) -> Iterator[Trace]:
+    """A few rationales of each origin and fate, drawn by hash, each of another problem of a target difficulty."""
+    found: dict[tuple[str, str], set[str]] = defaultdict(set)
+    for row in sorted(selections, key=lambda row: (row.reason, row.rationale_id)):
+        rationale, problem = rationales[row.rationale_id], problems[row.problem_id]
+        seen = found[str(rationale.origin), row.reason]
+        if len(seen) < samples and problem.id not in seen and problem.difficulty in targets:
+            seen.add(problem.id)
+            yield Trace(problem, rationale, verdicts[row.rationale_id], row)
 
 
 def _account(selections: list[Selection], rationales: dict[str, Rationale], n_problems: int) -> Counter[str]:

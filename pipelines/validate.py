@@ -16,36 +16,40 @@ from pipelines.policy import base_policy
 from pipelines.problems import read_source
 from pipelines.recipe import Recipe, SourceConfig
 from star.rationalize import hint_of
-from verifiers import check_answers
+from verifiers import check_gold
 
 _SHOWN = 5
 """How many offenders are printed."""
 
 
-def _bad_golds(problems: Sequence[Problem]) -> list[tuple[Problem, str]]:
-    """Problems whose gold answer does not match itself."""
-    checked = [problem for problem in problems if problem.kind is not Kind.CODE]
-    bad = []
-    for kind, name in ((Kind.MATH, "answer"), (Kind.CHOICE, "choice")):
-        group = [problem for problem in checked if problem.kind is kind]
-        verdicts = check_answers([(problem.answer, problem.answer) for problem in group], kind=name)
-        bad += [(problem, f"{verdict.status} ({verdict.detail})") for problem, verdict in zip(group, verdicts, strict=True)
-                if verdict.status is not Status.CORRECT]  # fmt: skip
-    return bad
+def _check_golds(problems: Sequence[Problem], what: str) -> None:
+    """Every gold answer against itself.
+
+    Raises:
+        UserError: some gold answers fail their own check.
+    """
+    golds = [(problem, check_gold(problem.answer)) for problem in problems if problem.kind is not Kind.CODE]
+    bad = [(problem, verdict) for problem, verdict in golds if verdict.status is not Status.CORRECT]
+    literal = [problem for problem, verdict in golds if verdict.detail == "unparsed"]
+    for problem, verdict in bad[:_SHOWN]:
+        print(f"  gold answer {problem.answer!r} of problem {problem.id}: {verdict.status} ({verdict.detail})")
+    if literal:
+        shown = ", ".join(repr(problem.answer) for problem in literal[:_SHOWN])
+        print(f"  {len(literal)} gold answers cannot be parsed and will match the very same text only: {shown}")
+    if bad:
+        raise UserError(
+            f"{what}: {len(bad)} of {len(problems)} gold answers do not pass their own check.",
+            "Mend or drop those problems.",
+        )
 
 
 def _look_at(config: SourceConfig, recipe: Recipe, what: str) -> list[Problem]:
     problems, rejects = read_source(config, recipe.seed)
-    print(f"{what}: {len(problems)} problems from {config.source}, {len(rejects)} rows rejected "
-          f"{dict(Counter(reject.reason for reject in rejects)) or ''}".rstrip())  # fmt: skip
+    reasons = ", ".join(f"{reason} {count}" for reason, count in Counter(row.reason for row in rejects).items())
+    print(f"{what}: {len(problems)} problems from {config.source}, {len(rejects)} rows rejected {reasons}".rstrip())
     for reject in rejects[:_SHOWN]:
         print(f"  {reject.where}: {reject.reason} {reject.detail}".rstrip())
-    bad = _bad_golds(problems)
-    for problem, why in bad[:_SHOWN]:
-        print(f"  gold answer {problem.answer!r} of problem {problem.id} does not pass its own check: {why}")
-    if bad:
-        raise UserError(f"{what}: {len(bad)} of {len(problems)} gold answers do not pass their own check.",
-                        "Mend or drop those problems.")  # fmt: skip
+    _check_golds(problems, what)
     return problems
 
 
@@ -58,13 +62,19 @@ def validate_recipe(recipe: Recipe) -> None:
     template = PromptTemplate(recipe.prompt)
     train = _look_at(recipe.problems, recipe, "training")
     _look_at(recipe.evaluation, recipe, "evaluation")
-    base_policy(recipe.model.name, hub_revision=recipe.model.revision, engine=recipe.engine.type,
-                batch_size=recipe.engine.batch_size)  # fmt: skip
+    base_policy(
+        recipe.model.name,
+        hub_revision=recipe.model.revision,
+        engine=recipe.engine.type,
+        batch_size=recipe.engine.batch_size,
+    )
     if not train:
         raise UserError("there is no training problem.", "See the rejected rows above.")
     print(f"--- first prompt (template {recipe.prompt}, {template.hash()})\n{template.render(train[0])}")
     if recipe.rationalization.enabled:
         print(f"--- hinted ({template.hash(hinted=True)})\n{template.render(train[0], hint=hint_of(train[0]))}")
     rounds = recipe.rounds * len(train)
-    print(f"--- {rounds * recipe.sampling.n} samples in {recipe.rounds} rounds, at most {recipe.sampling.max_tokens} "
-          "tokens each, before rationalization")  # fmt: skip
+    print(
+        f"--- {rounds * recipe.sampling.n} samples in {recipe.rounds} rounds, at most {recipe.sampling.max_tokens} "
+        "tokens each, before rationalization"
+    )

@@ -1,7 +1,7 @@
 """What changes the policy: generation engines, rationalization, selection, fine-tuning, PPO, search.
 
-    from star import load_generator
-    generator = load_generator("embedded")
+from star import load_generator
+generator = load_generator("embedded")
 """
 
 from __future__ import annotations
@@ -19,14 +19,17 @@ DISTRIBUTION = "stepstar"
 for _sibling in ("data", "verifiers", "prm"):
     _spec = find_spec(_sibling)
     if _spec is None or Path(str(_spec.origin)).parent.parent != Path(__file__).parent.parent:
-        raise ImportError(f"stepstar needs its own package '{_sibling}', but Python finds {_spec and _spec.origin}. "
-                          f"Run from another folder, or uninstall the other '{_sibling}'.")  # fmt: skip
+        raise ImportError(
+            f"stepstar needs its own package '{_sibling}', but Python finds {_spec and _spec.origin}. "
+            f"Run from another folder, or uninstall the other '{_sibling}'."
+        )
 
 __all__ = ["load_generator"]
 
 
-def load_generator(model: str, *, engine: str = "transformers", revision: str | None = None,
-                   batch_size: int = 64) -> Generator:  # fmt: skip
+def load_generator(
+    model: str, *, engine: str = "transformers", revision: str | None = None, batch_size: int = 64
+) -> Generator:
     """Load a generation engine.
 
     Args:

@@ -47,8 +47,10 @@ def check_folder(folder: Path) -> None:
     if not any((folder / name).is_file() for name in ("tokenizer.json", "tokenizer.model", "vocab.json")):
         missing.append("a tokenizer (tokenizer.json)")
     if missing:
-        raise UserError(f"the model folder '{folder}' lacks {', '.join(missing)}.",
-                        "Save it again with `save_pretrained`, model and tokenizer both.")  # fmt: skip
+        raise UserError(
+            f"the model folder '{folder}' lacks {', '.join(missing)}.",
+            "Save it again with `save_pretrained`, model and tokenizer both.",
+        )
 
 
 def weights_revision(folder: Path) -> str:
@@ -93,8 +95,10 @@ def load_checkpoint(name: str, *, revision: str | None = None, dtype: str = "aut
         tokenizer = AutoTokenizer.from_pretrained(path, revision=revision)
         model = AutoModelForCausalLM.from_pretrained(path, revision=revision, dtype=precision, use_safetensors=True)
     except OSError as error:
-        raise UserError(f"cannot load the model '{name}': {str(error).splitlines()[0]}",
-                        "Check the name, or download it and give its folder.") from error  # fmt: skip
+        raise UserError(
+            f"cannot load the model '{name}': {str(error).splitlines()[0]}",
+            "Check the name, or download it and give its folder.",
+        ) from error
     tokenizer.padding_side = "left"
     model.requires_grad_(False).eval().to(device)
     commit = getattr(model.config, "_commit_hash", None)

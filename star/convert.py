@@ -1,5 +1,8 @@
-"""GGUF to a plain checkpoint: dequantized weights as safetensors, a config without the quantization entry, a tokenizer
-whose end-of-sequence and padding tokens agree with its chat template."""
+"""GGUF to a plain checkpoint.
+
+Dequantized weights as safetensors, a config without the quantization entry, and a tokenizer whose end-of-sequence and
+padding tokens agree with its chat template.
+"""
 
 from __future__ import annotations
 
@@ -49,13 +52,16 @@ def _plain(quantized: Any) -> Any:
 def _settle_special_tokens(tokenizer: Any, model: Any) -> None:
     """Make end-of-sequence the token that ends a chat turn, and padding a token of its own."""
     if tokenizer.chat_template:
-        turn = tokenizer.apply_chat_template([{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}],
-                                             tokenize=False)  # fmt: skip
+        turn = tokenizer.apply_chat_template(
+            [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}], tokenize=False
+        )
         ending = turn.rstrip().rsplit("b", 1)[-1]
         ids = tokenizer(ending, add_special_tokens=False)["input_ids"]
         if len(ids) != 1:
-            raise UserError(f"the chat template ends a turn with {ending!r}, which is {len(ids)} tokens.",
-                            "Give a model whose chat turns end with one special token.")  # fmt: skip
+            raise UserError(
+                f"the chat template ends a turn with {ending!r}, which is {len(ids)} tokens.",
+                "Give a model whose chat turns end with one special token.",
+            )
         tokenizer.eos_token = tokenizer.convert_ids_to_tokens(ids[0])
     if tokenizer.pad_token_id in (None, tokenizer.eos_token_id) and tokenizer.unk_token:
         # A pad that equals the end of sequence makes other tools mask the real end away.

@@ -26,11 +26,17 @@ from star.sft import Row, SftConfig, fine_tune
 SEED = 7
 PLAIN = {1: 6000, 2: 6000, 3: 400, 4: 100, 5: 50, 6: 50}
 """Worked examples of each difficulty without a hint."""
-HINTED = {1: 1000, 2: 1000, 3: 1000, 4: 1000, 5: 1000, 6: 1000}
+HINTED = {1: 1000, 2: 1000, 3: 1000, 4: 1000, 5: 1500, 6: 2500}
 """Worked examples of each difficulty with the answer shown as a hint."""
-TRAINING = SftConfig(steps=1500, batch_size=128, micro_batch_size=128, learning_rate=2e-3, max_epochs=1000)
-_SIZE = {"hidden_size": 128, "intermediate_size": 320, "num_hidden_layers": 3, "num_attention_heads": 4,
-         "num_key_value_heads": 2, "max_position_embeddings": 512}  # fmt: skip
+TRAINING = SftConfig(steps=2000, batch_size=128, micro_batch_size=128, learning_rate=2e-3, max_epochs=1000)
+_SIZE = {
+    "hidden_size": 128,
+    "intermediate_size": 320,
+    "num_hidden_layers": 3,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "max_position_embeddings": 512,
+}
 
 
 def make_tokenizer() -> Any:
@@ -45,9 +51,16 @@ def make_tokenizer() -> Any:
     tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex(r"####|[\s\S]"), "isolated")
     tokenizer.decoder = decoders.Fuse()
     tokenizer.post_processor = processors.TemplateProcessing(single="<s> $A", special_tokens=[("<s>", 1)])
-    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, bos_token="<s>", eos_token="</s>", unk_token="<unk>",
-                                   pad_token="<pad>", padding_side="left", model_max_length=512,
-                                   clean_up_tokenization_spaces=False)  # fmt: skip
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        bos_token="<s>",
+        eos_token="</s>",
+        unk_token="<unk>",
+        pad_token="<pad>",
+        padding_side="left",
+        model_max_length=512,
+        clean_up_tokenization_spaces=False,
+    )
 
 
 def make_model(tokenizer: Any, seed: int) -> Any:
@@ -56,8 +69,14 @@ def make_model(tokenizer: Any, seed: int) -> Any:
     from transformers import LlamaConfig, LlamaForCausalLM
 
     torch.manual_seed(seed)
-    config = LlamaConfig(vocab_size=len(tokenizer), tie_word_embeddings=True, bos_token_id=tokenizer.bos_token_id,
-                         eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id, **_SIZE)  # fmt: skip
+    config = LlamaConfig(
+        vocab_size=len(tokenizer),
+        tie_word_embeddings=True,
+        bos_token_id=tokenizer.bos_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+        **_SIZE,
+    )
     return LlamaForCausalLM(config)
 
 
@@ -78,13 +97,29 @@ def worked_examples(seed: int = SEED) -> Iterator[tuple[str, str]]:
 def make(folder: Path, seed: int = SEED) -> None:
     """Train the embedded base and save it."""
     tokenizer = make_tokenizer()
-    rows = [Row(encode_prompt(tokenizer, prompt), encode_completion(tokenizer, text))
-            for prompt, text in worked_examples(seed)]  # fmt: skip
-    model, report = fine_tune(make_model(tokenizer, seed), rows, TRAINING, steps=TRAINING.steps, pad=pad_id(tokenizer),
-                              seed=seed, on_step=_progress)  # fmt: skip
-    provenance = {"made_by": "python -m star.embedded", "seed": seed, "plain_examples": PLAIN, "hinted_examples": HINTED,
-                  "training": TRAINING.model_dump(), "parameters": sum(weight.numel() for weight in model.parameters()),
-                  "losses": [round(loss, 4) for loss in report.losses], "tokens": report.tokens}  # fmt: skip
+    rows = [
+        Row(encode_prompt(tokenizer, prompt), encode_completion(tokenizer, text))
+        for prompt, text in worked_examples(seed)
+    ]
+    model, report = fine_tune(
+        make_model(tokenizer, seed),
+        rows,
+        TRAINING,
+        steps=TRAINING.steps,
+        pad=pad_id(tokenizer),
+        seed=seed,
+        on_step=_progress,
+    )
+    provenance = {
+        "made_by": "python -m star.embedded",
+        "seed": seed,
+        "plain_examples": PLAIN,
+        "hinted_examples": HINTED,
+        "training": TRAINING.model_dump(),
+        "parameters": sum(weight.numel() for weight in model.parameters()),
+        "losses": [round(loss, 4) for loss in report.losses],
+        "tokens": report.tokens,
+    }
     save_checkpoint(LoadedModel(model, tokenizer, "embedded", ""), folder, provenance=provenance)
 
 

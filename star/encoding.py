@@ -15,8 +15,9 @@ from data.errors import UserError
 def encode_prompt(tokenizer: Any, prompt: str) -> list[int]:
     """Token ids of a rendered prompt, with the chat template's turn markers if the tokenizer has one."""
     if tokenizer.chat_template:
-        text = tokenizer.apply_chat_template([{"role": "user", "content": prompt}], tokenize=False,
-                                             add_generation_prompt=True)  # fmt: skip
+        text = tokenizer.apply_chat_template(
+            [{"role": "user", "content": prompt}], tokenize=False, add_generation_prompt=True
+        )
         return list(tokenizer(text, add_special_tokens=False)["input_ids"])
     return list(tokenizer(prompt)["input_ids"])
 

@@ -41,8 +41,16 @@ def _normalized(text: str) -> str:
     return " ".join(text.split())
 
 
-def select(rationales: Sequence[Rationale], verdicts: Mapping[str, Verdict], problems: Mapping[str, Problem],
-           config: SelectionConfig, *, arm: str, round_: int, seed: int) -> list[Selection]:  # fmt: skip
+def select(
+    rationales: Sequence[Rationale],
+    verdicts: Mapping[str, Verdict],
+    problems: Mapping[str, Problem],
+    config: SelectionConfig,
+    *,
+    arm: str,
+    round_: int,
+    seed: int,
+) -> list[Selection]:
     """Decide on every rationale of a round.
 
     Args:
@@ -72,6 +80,14 @@ def select(rationales: Sequence[Rationale], verdicts: Mapping[str, Verdict], pro
             kept[rationale.problem_id] += 1
             texts.add(text)
         reasons[rationale.id] = reason or "kept"
-    return [Selection(rationale_id=row.id, problem_id=row.problem_id, arm=arm, round=round_,
-                      kept=reasons[row.id] == "kept", reason=reasons[row.id]) for row in rationales]  # fmt: skip
-
+    return [
+        Selection(
+            rationale_id=row.id,
+            problem_id=row.problem_id,
+            arm=arm,
+            round=round_,
+            kept=reasons[row.id] == "kept",
+            reason=reasons[row.id],
+        )
+        for row in rationales
+    ]

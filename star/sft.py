@@ -134,8 +134,16 @@ def _with_adapters(model: Any, rank: int) -> Any:
     return get_peft_model(model, LoraConfig(r=rank, lora_alpha=2 * rank, target_modules="all-linear"))
 
 
-def fine_tune(model: Any, rows: Sequence[Row], config: SftConfig, *, steps: int, pad: int, seed: int,
-              on_step: Callable[[int, int, float], None] | None = None) -> tuple[Any, TrainingReport]:  # fmt: skip
+def fine_tune(
+    model: Any,
+    rows: Sequence[Row],
+    config: SftConfig,
+    *,
+    steps: int,
+    pad: int,
+    seed: int,
+    on_step: Callable[[int, int, float], None] | None = None,
+) -> tuple[Any, TrainingReport]:
     """Train a model on rows and return it, in evaluation mode, adapters merged.
 
     Args:
@@ -171,8 +179,9 @@ def fine_tune(model: Any, rows: Sequence[Row], config: SftConfig, *, steps: int,
         model = model.merge_and_unload()
     model.requires_grad_(False).eval()
     tokens = sum(len(rows[index].prompt) + len(rows[index].completion) for batch in order for index in batch)
-    return model, TrainingReport(steps=steps, rows=len(rows), tokens=tokens, losses=_tenths(losses),
-                                 seconds=time.monotonic() - started)  # fmt: skip
+    return model, TrainingReport(
+        steps=steps, rows=len(rows), tokens=tokens, losses=_tenths(losses), seconds=time.monotonic() - started
+    )
 
 
 def _step(model: Any, optimizer: Any, batch: Sequence[Row], config: SftConfig, pad: int, trainable: Any) -> float:

@@ -25,8 +25,16 @@ def problem() -> Problem:
 
 @pytest.fixture
 def provenance() -> Provenance:
-    return Provenance(model="embedded", revision="r", engine="scripted", prompt_hash="p", sampling="{}", seed=1, round=0,
-                      code_version="0")  # fmt: skip
+    return Provenance(
+        model="embedded",
+        revision="r",
+        engine="scripted",
+        prompt_hash="p",
+        sampling="{}",
+        seed=1,
+        round=0,
+        code_version="0",
+    )
 
 
 def make_rationale(problem: Problem, text: str, made_by: Provenance, **changes: object) -> Rationale:

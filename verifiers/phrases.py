@@ -25,7 +25,8 @@ _HEADING = re.compile(r"(?:\*\*)?(?:step|part|case|solution|final|answer|the |ex
 _PHRASE = re.compile(
     r"(?:\b(?:final |correct |right |best )?(?:answer|choice|option)(?: to [^.:\n]{1,60}?| here)?"
     r"(?:\*\*)?\s*(?:\b(?:is|are|was|would be|must be|should be|equals)\b"
-    r"|(?=(?:is|are|was|ca|would)n['’]t\b|cannot\b)|[:=]|-(?= ?\(?[A-J]\b)|(?=\(?(?-i:[A-HJ])\b))"
+    r"|(?=(?:is|are|was|ca|would)n['’]t\b|cannot\b)|[:=]|-(?= ?\(?[A-J]\b)"
+    r"|(?=\(?(?-i:[A-HJ])\b(?!\)? (?:is|was) (?:not|wrong|incorrect|impossible))))"
     r"|答案(?:是|为|:|：))(?:\*\*)?\s*[:=]?[ \t]*(?:\n\s*(?=\S))?",
     re.IGNORECASE,
 )
@@ -37,7 +38,7 @@ _DENIAL = re.compile(r"(?:not|(?:is|are|was|ca|would)n['’]t|cannot|neither|unk
 _SENTENCE_END = re.compile(r"(?<![A-Z])[.!?](?=\s|\*|$)|;\s|\s(?:because|since|so that|which|where|as we)\s"
                            r"|,\s(?=[a-z]{2})(?!(?:and|or)\b)")  # fmt: skip
 _OPTION = re.compile(
-    r"\(([A-Ja-j])\)|(?<![\w'\\])([B-HJ])(?![\w'])|(?<![\w'\\])([AI])(?=\s*(?:[).:,]|$|or\b|and\b|\*))"
+    r"\(([A-Ja-j])\)|(?<![\w'\\])([B-HJ])(?![\w'])|(?<![\w'\\])([AI])(?=\s*(?:[).:,]|$|or\b|and\b|is\b|\*))"
 )
 _MAX_PAYLOAD = 160
 

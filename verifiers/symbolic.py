@@ -54,7 +54,7 @@ def compare(gold: str, prediction: str) -> Decision:
     return _same(ours, theirs, seed)
 
 
-def read(text: str, *, radians: bool = False) -> Any | None:  # noqa: ANN401 - whatever sympy class the text stands for
+def read(text: str, *, radians: bool = False) -> Any | None:
     """Parse a canonical formula; None for notation that is not understood.
 
     Args:
@@ -95,7 +95,7 @@ def _understood(text: str) -> bool:
     )
 
 
-def _same(ours: Any, theirs: Any, seed: int) -> Decision:  # noqa: ANN401
+def _same(ours: Any, theirs: Any, seed: int) -> Decision:
     if ours == theirs:
         return Decision(Outcome.EQUAL, "symbolic")
     if isinstance(ours, (sympy.MatrixBase, sympy.Tuple)) or isinstance(theirs, (sympy.MatrixBase, sympy.Tuple)):
@@ -114,7 +114,7 @@ def _same(ours: Any, theirs: Any, seed: int) -> Decision:  # noqa: ANN401
     return Decision(Outcome.UNKNOWN, "types")
 
 
-def _same_sequence(ours: Any, theirs: Any, seed: int) -> Decision:  # noqa: ANN401
+def _same_sequence(ours: Any, theirs: Any, seed: int) -> Decision:
     """Tuples and matrices, element by element; a column vector is the tuple of its entries."""
     ours, theirs = (_pair(side) for side in (ours, theirs))
     shapes = [getattr(side, "shape", None) for side in (ours, theirs)]
@@ -126,7 +126,7 @@ def _same_sequence(ours: Any, theirs: Any, seed: int) -> Decision:  # noqa: ANN4
     return Decision(next(outcome for outcome in order if outcome in outcomes), "matrix")
 
 
-def _pair(thing: Any) -> Any:  # noqa: ANN401
+def _pair(thing: Any) -> Any:
     """The grammar reads (1, 2) as an interval; beside a vector it is a pair."""
     if isinstance(thing, sympy.Interval) and thing.left_open and thing.right_open:
         return sympy.Tuple(thing.start, thing.end)

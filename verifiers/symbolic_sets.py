@@ -16,7 +16,7 @@ Same = Callable[[Any, Any, int], Decision]
 _FLIPPED = {sympy.StrictLessThan: sympy.StrictGreaterThan, sympy.LessThan: sympy.GreaterThan}
 
 
-def as_set(thing: Any) -> sympy.Set | None:  # noqa: ANN401
+def as_set(thing: Any) -> sympy.Set | None:
     """A set as it is; the solutions of inequalities in one variable; None for anything else."""
     if isinstance(thing, sympy.Set):
         return thing

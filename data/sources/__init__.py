@@ -30,30 +30,77 @@ MAX_CHARS = 100_000
 _MATH_LICENCE = "MIT (problem texts from AoPS, disputed)"
 
 SOURCES: dict[str, Source] = {
-    "gsm8k": Source(parse=parse_gsm8k, hub_id="openai/gsm8k", hub_config="main", licence="MIT",
-                    description="Grade-school word problems with worked solutions."),
-    "math": Source(parse=parse_math, hub_id="DigitalLearningGmbH/MATH-lighteval", licence=_MATH_LICENCE,
-                   description="Competition mathematics in five levels; also reads MATH-500."),
-    "math500": Source(parse=parse_math, hub_id="HuggingFaceH4/MATH-500", licence=_MATH_LICENCE,
-                      hub_splits={"test": "test"}, description="The 500 test problems of Let's Verify Step by Step."),
-    "svamp": Source(parse=parse_svamp, hub_id="ChilleD/SVAMP", licence="MIT",
-                    description="One-step word problems that punish shallow pattern matching."),
-    "asdiv": Source(parse=parse_asdiv, hub_id="EleutherAI/asdiv", licence="CC-BY-NC-4.0",
-                    hub_splits={"train": "validation"}, description="Diverse primary-school word problems."),
-    "aqua": Source(parse=parse_aqua, hub_id="deepmind/aqua_rat", hub_config="raw", licence="Apache-2.0",
-                   description="Algebra word problems with five options and a rationale."),
-    "commonsenseqa": Source(parse=parse_commonsenseqa, hub_id="tau/commonsense_qa", licence="MIT",
-                            hub_splits={"train": "train", "test": "validation"},
-                            description="Common-sense questions with five options."),
-    "strategyqa": Source(parse=parse_strategyqa, hub_id="ChilleD/StrategyQA", licence="Apache-2.0 (BIG-bench form)",
-                         description="Yes-or-no questions that need several implicit steps."),
-    "mbpp": Source(parse=parse_mbpp, hub_id="google-research-datasets/mbpp", hub_config="full", licence="CC-BY-4.0",
-                   hub_splits={"train": "train", "test": "test", "validation": "validation", "prompt": "prompt"},
-                   split_of=mbpp_split, description="Short Python functions with three assertions each."),
-    "humaneval": Source(parse=parse_humaneval, hub_id="openai/openai_humaneval", licence="MIT",
-                        hub_splits={"test": "test"}, description="164 Python functions to complete, with tests."),
+    "gsm8k": Source(
+        parse=parse_gsm8k,
+        hub_id="openai/gsm8k",
+        hub_config="main",
+        licence="MIT",
+        description="Grade-school word problems with worked solutions.",
+    ),
+    "math": Source(
+        parse=parse_math,
+        hub_id="DigitalLearningGmbH/MATH-lighteval",
+        licence=_MATH_LICENCE,
+        description="Competition mathematics in five levels; also reads MATH-500.",
+    ),
+    "math500": Source(
+        parse=parse_math,
+        hub_id="HuggingFaceH4/MATH-500",
+        licence=_MATH_LICENCE,
+        hub_splits={"test": "test"},
+        description="The 500 test problems of Let's Verify Step by Step.",
+    ),
+    "svamp": Source(
+        parse=parse_svamp,
+        hub_id="ChilleD/SVAMP",
+        licence="MIT",
+        description="One-step word problems that punish shallow pattern matching.",
+    ),
+    "asdiv": Source(
+        parse=parse_asdiv,
+        hub_id="EleutherAI/asdiv",
+        licence="CC-BY-NC-4.0",
+        hub_splits={"train": "validation"},
+        description="Diverse primary-school word problems.",
+    ),
+    "aqua": Source(
+        parse=parse_aqua,
+        hub_id="deepmind/aqua_rat",
+        hub_config="raw",
+        licence="Apache-2.0",
+        description="Algebra word problems with five options and a rationale.",
+    ),
+    "commonsenseqa": Source(
+        parse=parse_commonsenseqa,
+        hub_id="tau/commonsense_qa",
+        licence="MIT",
+        hub_splits={"train": "train", "test": "validation"},
+        description="Common-sense questions with five options.",
+    ),
+    "strategyqa": Source(
+        parse=parse_strategyqa,
+        hub_id="ChilleD/StrategyQA",
+        licence="Apache-2.0 (BIG-bench form)",
+        description="Yes-or-no questions that need several implicit steps.",
+    ),
+    "mbpp": Source(
+        parse=parse_mbpp,
+        hub_id="google-research-datasets/mbpp",
+        hub_config="full",
+        licence="CC-BY-4.0",
+        hub_splits={"train": "train", "test": "test", "validation": "validation", "prompt": "prompt"},
+        split_of=mbpp_split,
+        description="Short Python functions with three assertions each.",
+    ),
+    "humaneval": Source(
+        parse=parse_humaneval,
+        hub_id="openai/openai_humaneval",
+        licence="MIT",
+        hub_splits={"test": "test"},
+        description="164 Python functions to complete, with tests.",
+    ),
     "local": Source(parse=local_parser(), licence="", description="Your own file or hub dataset, by a column map."),
-}  # fmt: skip
+}
 """Every source that is read row by row. A source of your own: add an entry, or use `local`."""
 
 
@@ -124,8 +171,9 @@ def _find_source(name: str) -> Source:
         return SOURCES[name]
     known = [*SOURCES, *GENERATED]
     near = difflib.get_close_matches(name, known, n=1)
-    raise InputError(f"there is no source '{name}'.",
-                     f"Did you mean '{near[0]}'?" if near else f"Use one of {', '.join(known)}.")  # fmt: skip
+    raise InputError(
+        f"there is no source '{name}'.", f"Did you mean '{near[0]}'?" if near else f"Use one of {', '.join(known)}."
+    )
 
 
 def _check_options(name: str, options: Mapping[str, Any]) -> None:
@@ -136,8 +184,10 @@ def _check_options(name: str, options: Mapping[str, Any]) -> None:
     for option, value in options.items():
         if option not in allowed:
             near = difflib.get_close_matches(option, allowed, n=1)
-            raise InputError(f"source '{name}' has no option '{option}'.",
-                             f"Did you mean '{near[0]}'?" if near else f"Use {', '.join(allowed)}.")  # fmt: skip
+            raise InputError(
+                f"source '{name}' has no option '{option}'.",
+                f"Did you mean '{near[0]}'?" if near else f"Use {', '.join(allowed)}.",
+            )
         if type(value) is not allowed[option] or (allowed[option] is int and value < 1):
             kind = "a whole number from 1 up" if allowed[option] is int else "text"
             raise InputError(f"option '{option}' of source '{name}' is {value!r}.", f"Give {kind}.")

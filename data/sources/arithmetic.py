@@ -33,8 +33,15 @@ def draw_problem(difficulty: int, rng: random.Random) -> Problem:
         steps.append(f"{value}{operator}{operand}={result}\n")
         value = result
     solution = "".join(steps) + f"#### {value}"
-    problem = Problem.create(prompt=f"{expression}=?", answer=str(value), kind=Kind.MATH, source="arithmetic",
-                             difficulty=str(difficulty), licence="CC0-1.0", solution=solution)  # fmt: skip
+    problem = Problem.create(
+        prompt=f"{expression}=?",
+        answer=str(value),
+        kind=Kind.MATH,
+        source="arithmetic",
+        difficulty=str(difficulty),
+        licence="CC0-1.0",
+        solution=solution,
+    )
     return problem
 
 
@@ -73,11 +80,20 @@ def read_arithmetic(options: Mapping[str, Any], split: str = "train") -> Iterato
             problem = draw_problem(level, rng)
             tries += 1
             if tries > 50 * count + 10_000:
-                raise InputError(f"arithmetic: fewer than {count} distinct problems of difficulty {level}.",
-                                 "Lower `n` or raise `difficulty`.")  # fmt: skip
+                raise InputError(
+                    f"arithmetic: fewer than {count} distinct problems of difficulty {level}.",
+                    "Lower `n` or raise `difficulty`.",
+                )
             if problem.id not in seen and split_of(problem) == split:
                 seen.add(problem.id)
                 found += 1
-                yield Problem.create(prompt=problem.prompt, answer=problem.answer, kind=problem.kind, split=split,
-                                     source=problem.source, difficulty=problem.difficulty, licence=problem.licence,
-                                     solution=problem.solution)  # fmt: skip
+                yield Problem.create(
+                    prompt=problem.prompt,
+                    answer=problem.answer,
+                    kind=problem.kind,
+                    split=split,
+                    source=problem.source,
+                    difficulty=problem.difficulty,
+                    licence=problem.licence,
+                    solution=problem.solution,
+                )

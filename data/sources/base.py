@@ -142,8 +142,13 @@ def check_problem(problem: Problem, max_chars: int) -> None:
         raise RowError("no_answer", "the row has no tests" if problem.kind is Kind.CODE else "the row has no answer")
     if problem.kind is Kind.CHOICE:
         _check_choices(problem)
-    parts = {"prompt": problem.prompt, "answer": problem.answer, "tests": problem.tests, "solution": problem.solution,
-             "choices": "".join(problem.choices)}  # fmt: skip
+    parts = {
+        "prompt": problem.prompt,
+        "answer": problem.answer,
+        "tests": problem.tests,
+        "solution": problem.solution,
+        "choices": "".join(problem.choices),
+    }
     for name, text in parts.items():
         if len(text) > max_chars:
             raise RowError("too_long", f"{name} has {len(text)} characters; the limit is {max_chars}")

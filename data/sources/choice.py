@@ -17,8 +17,13 @@ def parse_aqua(row: Row) -> Problem:
     """Fields `question`, `options` (`A)21`), `correct` (a letter) and `rationale`."""
     options = _texts(row.get("options"), "options")
     choices = tuple(_LABEL.sub("", option, count=1) if _LABEL.match(option) else option for option in options)
-    return Problem.create(prompt=text_field(row, "question"), answer=optional_text(row, "correct").strip(),
-                          kind=Kind.CHOICE, choices=choices, solution=optional_text(row, "rationale"))  # fmt: skip
+    return Problem.create(
+        prompt=text_field(row, "question"),
+        answer=optional_text(row, "correct").strip(),
+        kind=Kind.CHOICE,
+        choices=choices,
+        solution=optional_text(row, "rationale"),
+    )
 
 
 def parse_commonsenseqa(row: Row) -> Problem:

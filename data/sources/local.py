@@ -72,8 +72,10 @@ def check_columns(
         if found and all(_pick(row, name) is _MISSING for row in found for name in names):
             present = sorted({str(name) for row in found for name in row})[:20]
             needed = " or ".join(f"'{name}'" for name in names)
-            raise InputError(f"'{place}' has no column {needed} (for {field}); it has {', '.join(present)}.",
-                             f"Set columns: {field}.")  # fmt: skip
+            raise InputError(
+                f"'{place}' has no column {needed} (for {field}); it has {', '.join(present)}.",
+                f"Set columns: {field}.",
+            )
     yield from head
     yield from stream
 
@@ -89,9 +91,16 @@ def _parse(row: Row, names: Mapping[str, tuple[str, ...]], kind: str) -> Problem
         answer = _letter(values["answer"], choices)
     else:
         answer = "" if decided is Kind.CODE else without_zero_fraction(_text(values["answer"]))
-    return Problem.create(prompt=_text(values["prompt"]), answer=answer, kind=decided, choices=choices,
-                          tests=tests if decided is Kind.CODE else "", solution=_text(values["solution"]),
-                          difficulty=_text(values["difficulty"]), licence=_text(values["licence"]))  # fmt: skip
+    return Problem.create(
+        prompt=_text(values["prompt"]),
+        answer=answer,
+        kind=decided,
+        choices=choices,
+        tests=tests if decided is Kind.CODE else "",
+        solution=_text(values["solution"]),
+        difficulty=_text(values["difficulty"]),
+        licence=_text(values["licence"]),
+    )
 
 
 def _first(row: Row, names: Iterable[str]) -> object:

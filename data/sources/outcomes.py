@@ -67,8 +67,10 @@ def _read_table(
         raise InputError(f"'{place}' is empty.", "Give a file with at least one row.")
     if not tally[""] and not tally[_OTHER_SPLIT]:
         reasons = ", ".join(f"{reason} {count}" for reason, count in tally.most_common(3) if reason)
-        raise InputError(f"'{place}': none of its {tally.total()} rows can be used ({reasons}).",
-                         f"Is it of source '{reader.name}'? For other columns use the source 'local'.")  # fmt: skip
+        raise InputError(
+            f"'{place}': none of its {tally.total()} rows can be used ({reasons}).",
+            f"Is it of source '{reader.name}'? For other columns use the source 'local'.",
+        )
     return tally[""]
 
 
@@ -92,5 +94,9 @@ def deduplicate(items: Iterable[Problem | Reject]) -> Iterator[Problem | Reject]
             continue
         kept, its_answer = first[key]
         reason = "duplicate" if answer == its_answer else "conflicting_answer"
-        yield Reject(where=f"{item.source}:{item.id}", reason=reason, detail=f"the prompt of {kept} again",
-                     excerpt=excerpt_of(item.prompt))  # fmt: skip
+        yield Reject(
+            where=f"{item.source}:{item.id}",
+            reason=reason,
+            detail=f"the prompt of {kept} again",
+            excerpt=excerpt_of(item.prompt),
+        )

@@ -26,8 +26,9 @@ def parse_mbpp(row: Row) -> Problem:
     prompt = f"{task}\nYour code should pass tests such as:\n{tests[0]}" if task else ""
     setup = [*_lines(row, "test_imports"), _unix(optional_text(row, "test_setup_code"))]
     program = "\n".join([*(line for line in setup if line.strip()), *tests]) + "\n"
-    return Problem.create(prompt=prompt, answer="", kind=Kind.CODE, tests=program,
-                          solution=_unix(optional_text(row, "code")))  # fmt: skip
+    return Problem.create(
+        prompt=prompt, answer="", kind=Kind.CODE, tests=program, solution=_unix(optional_text(row, "code"))
+    )
 
 
 def mbpp_split(row: Row) -> str:

@@ -123,8 +123,12 @@ def _read_lines(stream: Stream, file: Path, name: str) -> Iterator[RawRow | Reje
             line = line.removeprefix(_BOM)
         if len(line) == MAX_LINE_BYTES and not line.endswith(b"\n"):
             size = len(line) + _skip_line(stream)
-            yield Reject(where=where, reason="too_long", detail=f"a line of {size} bytes",
-                         excerpt=line[:200].decode("utf-8", "replace"))  # fmt: skip
+            yield Reject(
+                where=where,
+                reason="too_long",
+                detail=f"a line of {size} bytes",
+                excerpt=line[:200].decode("utf-8", "replace"),
+            )
         elif line.strip():
             yield _row_of_line(line, where)
 
@@ -143,8 +147,9 @@ def _row_of_line(line: bytes, where: str) -> RawRow | Reject:
         text = line.decode("utf-8").strip()
     except UnicodeDecodeError as error:
         detail = f"byte {error.start + 1} of the line is no UTF-8"
-        return Reject(where=where, reason="bad_utf8", detail=detail,
-                      excerpt=excerpt_of(line.decode("utf-8", "replace").strip()))  # fmt: skip
+        return Reject(
+            where=where, reason="bad_utf8", detail=detail, excerpt=excerpt_of(line.decode("utf-8", "replace").strip())
+        )
     try:
         row = json.loads(text)
     except (ValueError, RecursionError) as error:

@@ -58,8 +58,10 @@ def read_reasoning_gym(options: Mapping[str, Any], split: str = "train") -> Iter
             rejected += 1
             yield outcome
             if rejected == index + 1 == _HOPELESS:
-                raise InputError(f"reasoning_gym: no problem of '{task}' can be used ({outcome.detail}).",
-                                 "Such a task scores answers itself; use another.")  # fmt: skip
+                raise InputError(
+                    f"reasoning_gym: no problem of '{task}' can be used ({outcome.detail}).",
+                    "Such a task scores answers itself; use another.",
+                )
         elif outcome.id not in seen and _split_of(outcome) == split:
             seen.add(outcome.id)
             yield outcome
@@ -78,8 +80,10 @@ def _checked(options: Mapping[str, Any], tasks: list[str]) -> tuple[str, int, in
     task, count, seed = options.get("task", ""), options.get("n", 1000), options.get("seed", 0)
     if task not in tasks:
         near = difflib.get_close_matches(str(task), tasks, n=1)
-        raise InputError(f"reasoning_gym: no task '{task}'.", f"Did you mean '{near[0]}'?" if near else
-                         f"Set option `task`, e.g. '{tasks[0]}'.")  # fmt: skip
+        raise InputError(
+            f"reasoning_gym: no task '{task}'.",
+            f"Did you mean '{near[0]}'?" if near else f"Set option `task`, e.g. '{tasks[0]}'.",
+        )
     for name, value, least in (("n", count, 1), ("seed", seed, 0)):
         if not isinstance(value, int) or isinstance(value, bool) or value < least:
             raise InputError(f"reasoning_gym: option '{name}' is {value!r}.", f"Give a whole number from {least} up.")
@@ -89,9 +93,14 @@ def _checked(options: Mapping[str, Any], tasks: list[str]) -> tuple[str, int, in
 def _problem(entry: Mapping[str, Any], where: str, source: str, split: str) -> Problem | Reject:
     try:
         answer = entry.get("answer")
-        problem = Problem.create(prompt=plain_text(entry.get("question")), kind=Kind.MATH, source=source,
-                                 answer="" if answer is None else plain_text(answer), licence="Apache-2.0",
-                                 split=split)  # fmt: skip
+        problem = Problem.create(
+            prompt=plain_text(entry.get("question")),
+            kind=Kind.MATH,
+            source=source,
+            answer="" if answer is None else plain_text(answer),
+            licence="Apache-2.0",
+            split=split,
+        )
         check_problem(problem, MAX_CHARS)
     except RowError as error:
         return Reject(where=where, reason=error.reason, detail=error.detail, excerpt=excerpt_of(dict(entry)))

@@ -33,8 +33,13 @@ def parse_math(row: Row) -> Problem:
     """
     solution = optional_text(row, "solution")
     answer = last_boxed(solution) or optional_text(row, "answer").strip()
-    return Problem.create(prompt=text_field(row, "problem"), answer=answer, kind=Kind.MATH, solution=solution,
-                          difficulty=optional_text(row, "level"))  # fmt: skip
+    return Problem.create(
+        prompt=text_field(row, "problem"),
+        answer=answer,
+        kind=Kind.MATH,
+        solution=solution,
+        difficulty=optional_text(row, "level"),
+    )
 
 
 def last_boxed(text: str) -> str:
@@ -59,8 +64,12 @@ def parse_svamp(row: Row) -> Problem:
     # Many bodies lack their full stop.
     stop = "." if body and body[-1] not in ".?!," else ""
     answer = without_zero_fraction(plain_text(row["Answer"])) if row.get("Answer") is not None else ""
-    return Problem.create(prompt=f"{body}{stop} {question}".strip() if question else "", answer=answer, kind=Kind.MATH,
-                          solution=optional_text(row, "Equation"))  # fmt: skip
+    return Problem.create(
+        prompt=f"{body}{stop} {question}".strip() if question else "",
+        answer=answer,
+        kind=Kind.MATH,
+        solution=optional_text(row, "Equation"),
+    )
 
 
 def parse_asdiv(row: Row) -> Problem:
@@ -71,9 +80,13 @@ def parse_asdiv(row: Row) -> Problem:
     """
     parts = [_without_unit(part) for part in optional_text(row, "answer").split(";")]
     body, question = optional_text(row, "body").strip(), text_field(row, "question").strip()
-    return Problem.create(prompt=f"{body} {question}".strip() if question else "", kind=Kind.MATH,
-                          answer=", ".join(part for part in parts if part), solution=optional_text(row, "formula"),
-                          difficulty=optional_text(row, "grade"))  # fmt: skip
+    return Problem.create(
+        prompt=f"{body} {question}".strip() if question else "",
+        kind=Kind.MATH,
+        answer=", ".join(part for part in parts if part),
+        solution=optional_text(row, "formula"),
+        difficulty=optional_text(row, "grade"),
+    )
 
 
 def _without_unit(answer: str) -> str:

@@ -12,12 +12,14 @@ import torch
 from transformers.cache_utils import DynamicCache, DynamicLayer
 
 
-class _GrowingLayer(DynamicLayer):
+class _GrowingLayer(DynamicLayer):  # type: ignore[misc]
     """`keys` and `values` [B, H, T, D] are views of the first T places of a larger buffer."""
 
     def __init__(self) -> None:
         super().__init__()
         self._room: list[torch.Tensor] = []
+        self.keys: Any
+        self.values: Any
 
     def update(
         self, key_states: torch.Tensor, value_states: torch.Tensor, *args: Any, **kwargs: Any
@@ -53,7 +55,7 @@ def _enlarged(like: torch.Tensor, needed: int) -> torch.Tensor:
     return like.new_empty(*like.shape[:-2], room, like.shape[-1])
 
 
-class GrowingCache(DynamicCache):
+class GrowingCache(DynamicCache):  # type: ignore[misc]
     """A `DynamicCache` whose layers write in place."""
 
     def __init__(self, n_layers: int) -> None:

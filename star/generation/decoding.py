@@ -88,8 +88,14 @@ def _prefill(
     ids, mask = ids.to(model.device), mask.to(model.device)
     positions = (mask.cumsum(-1) - 1).clamp(min=0)
     cache = GrowingCache(model.config.num_hidden_layers)
-    logits = model(input_ids=ids, attention_mask=mask, position_ids=positions, past_key_values=cache,
-                   use_cache=True, logits_to_keep=1).logits[:, -1]  # fmt: skip
+    logits = model(
+        input_ids=ids,
+        attention_mask=mask,
+        position_ids=positions,
+        past_key_values=cache,
+        use_cache=True,
+        logits_to_keep=1,
+    ).logits[:, -1]
     index = torch.tensor(owner, device=model.device)
     cache.batch_select_indices(index)
     return logits[index], cache, mask[index], mask[index].sum(-1)
@@ -97,7 +103,13 @@ def _prefill(
 
 @torch.inference_mode()
 def decode(
-    model: Any, rows: Sequence[Row], params: SamplingParams, *, eos_ids: frozenset[int], pad_id: int, stopper: Any = None
+    model: Any,
+    rows: Sequence[Row],
+    params: SamplingParams,
+    *,
+    eos_ids: frozenset[int],
+    pad_id: int,
+    stopper: Any = None,
 ) -> None:
     """Fill `tokens`, `logprobs` and `finish_reason` of every row, in place.
 
@@ -127,13 +139,24 @@ def decode(
                 picked, position, mask = picked[keep], position[keep], mask[keep]
                 cache.batch_select_indices(keep)
         mask = torch.cat([mask, mask.new_ones(len(live), 1)], dim=-1)
-        logits = model(input_ids=picked.unsqueeze(-1), attention_mask=mask, position_ids=position.unsqueeze(-1),
-                       past_key_values=cache, use_cache=True).logits[:, -1]  # fmt: skip
+        logits = model(
+            input_ids=picked.unsqueeze(-1),
+            attention_mask=mask,
+            position_ids=position.unsqueeze(-1),
+            past_key_values=cache,
+            use_cache=True,
+        ).logits[:, -1]
         position = position + 1
 
 
-def _record(rows: Sequence[Row], live: Sequence[int], picked: Sequence[int], logprobs: Sequence[float],
-            eos_ids: frozenset[int], stopper: Any) -> list[bool]:  # fmt: skip
+def _record(
+    rows: Sequence[Row],
+    live: Sequence[int],
+    picked: Sequence[int],
+    logprobs: Sequence[float],
+    eos_ids: frozenset[int],
+    stopper: Any,
+) -> list[bool]:
     """Append each live row's token and say which rows are over."""
     done = []
     for place, index in enumerate(live):

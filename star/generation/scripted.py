@@ -54,14 +54,22 @@ class ScriptedGenerator:
         for request in requests:
             text = self._script(request)
             if text is None:
-                yield Completion(request_id=request.id, text="", finish_reason=FinishReason.ERROR,
-                                 error="the script has no answer to this prompt")  # fmt: skip
+                yield Completion(
+                    request_id=request.id,
+                    text="",
+                    finish_reason=FinishReason.ERROR,
+                    error="the script has no answer to this prompt",
+                )
                 continue
             words = text.split(" ")
             cut = len(words) > request.sampling.max_tokens
             kept = words[: request.sampling.max_tokens]
-            yield Completion(request_id=request.id, text=" ".join(kept), token_ids=tuple(range(len(kept))),
-                             finish_reason=FinishReason.LENGTH if cut else FinishReason.STOP)  # fmt: skip
+            yield Completion(
+                request_id=request.id,
+                text=" ".join(kept),
+                token_ids=tuple(range(len(kept))),
+                finish_reason=FinishReason.LENGTH if cut else FinishReason.STOP,
+            )
 
     def close(self) -> None:
         """Nothing to free."""

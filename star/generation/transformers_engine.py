@@ -54,8 +54,14 @@ class TransformersGenerator:
             if len(encoded[request.prompt]) + params.max_tokens <= limit:
                 rows[place] = Row(encoded[request.prompt], request.seed)
         if rows:
-            decode(self.loaded.model, list(rows.values()), params, eos_ids=self._eos_ids, pad_id=pad_id(tokenizer),
-                   stopper=self._stopper(params))  # fmt: skip
+            decode(
+                self.loaded.model,
+                list(rows.values()),
+                params,
+                eos_ids=self._eos_ids,
+                pad_id=pad_id(tokenizer),
+                stopper=self._stopper(params),
+            )
         for place, request in enumerate(requests):
             if place in rows:
                 yield self._completion(request, rows[place], params)
@@ -80,9 +86,13 @@ class TransformersGenerator:
     def _completion(self, request: Request, row: Any, params: SamplingParams) -> Completion:
         text = decode_tokens(self.loaded.tokenizer, row.tokens)
         cuts = [text.index(stop) for stop in params.stop if stop in text]
-        return Completion(request_id=request.id, text=text[: min(cuts)] if cuts else text,
-                          token_ids=tuple(row.tokens), logprobs=tuple(row.logprobs),
-                          finish_reason=row.finish_reason)  # fmt: skip
+        return Completion(
+            request_id=request.id,
+            text=text[: min(cuts)] if cuts else text,
+            token_ids=tuple(row.tokens),
+            logprobs=tuple(row.logprobs),
+            finish_reason=row.finish_reason,
+        )
 
     def close(self) -> None:
         """Nothing to free: the model belongs to the caller."""

@@ -27,8 +27,9 @@ def test_every_worked_step_is_true_and_leads_to_the_answer() -> None:
 
 def test_no_seed_puts_a_problem_on_both_sides() -> None:
     train = {row.prompt for seed in range(5) for row in read_arithmetic({"n": 100, "difficulty": [1], "seed": seed})}
-    test = {row.prompt for seed in range(5)
-            for row in read_arithmetic({"n": 60, "difficulty": [1], "seed": seed}, "test")}  # fmt: skip
+    test = {
+        row.prompt for seed in range(5) for row in read_arithmetic({"n": 60, "difficulty": [1], "seed": seed}, "test")
+    }
     assert not train & test
 
 

@@ -65,8 +65,12 @@ def test_gsm8k_answer_is_bare_and_the_worked_text_keeps_its_marks() -> None:
 def test_math_answer_is_the_last_box_of_its_solution_or_its_own() -> None:
     problems, rejects = fixture("math")
     assert [(p.answer, p.difficulty) for p in problems] == [
-        (r"\frac{3}{7}", "Level 1"), ("8", "Level 2"), (r"\{x \mid x < x\}", "Level 3"), ("2", "4"),
-        (r"\begin{pmatrix}1\\2\end{pmatrix}", "Level 5")]  # fmt: skip
+        (r"\frac{3}{7}", "Level 1"),
+        ("8", "Level 2"),
+        (r"\{x \mid x < x\}", "Level 3"),
+        ("2", "4"),
+        (r"\begin{pmatrix}1\\2\end{pmatrix}", "Level 5"),
+    ]
     assert named(rejects) == [("math.jsonl:6", "no_answer")]
 
 
@@ -172,10 +176,38 @@ _JSON = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(["label", "text", "stem"]), inner),
     max_leaves=6,
 )
-_FIELDS = ["question", "answer", "problem", "solution", "level", "Body", "Question", "Answer", "body", "options",
-           "correct", "choices", "answerKey", "input", "target_scores", "target", "facts", "task_id", "text", "code",
-           "test_list", "test_imports", "test_setup_code", "prompt", "test", "entry_point", "canonical_solution",
-           "gold", "tests", "rationale"]  # fmt: skip
+_FIELDS = [
+    "question",
+    "answer",
+    "problem",
+    "solution",
+    "level",
+    "Body",
+    "Question",
+    "Answer",
+    "body",
+    "options",
+    "correct",
+    "choices",
+    "answerKey",
+    "input",
+    "target_scores",
+    "target",
+    "facts",
+    "task_id",
+    "text",
+    "code",
+    "test_list",
+    "test_imports",
+    "test_setup_code",
+    "prompt",
+    "test",
+    "entry_point",
+    "canonical_solution",
+    "gold",
+    "tests",
+    "rationale",
+]
 
 
 @pytest.mark.parametrize("name", SOURCES)
@@ -285,7 +317,10 @@ def test_a_file_without_a_usable_row_is_an_error_that_counts_the_reasons(tmp_pat
     file = lines(tmp_path / "f.jsonl", {"a": 1}, {"a": 2}, {"question": " ", "answer": "#### 1"})
     items = read_problems("gsm8k", path=str(file))
     assert [item.reason for item in islice(items, 3) if isinstance(item, Reject)] == [
-        "missing_field", "missing_field", "empty_prompt"]  # fmt: skip
+        "missing_field",
+        "missing_field",
+        "empty_prompt",
+    ]
     with pytest.raises(InputError, match=r"none of its 3 rows can be used \(missing_field 2, empty_prompt 1\)"):
         next(items)
 
@@ -339,9 +374,14 @@ def test_local_rows_with_tests_are_code(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("columns", "missing"), [({"prompt": "quest"}, "'quest'"), ({"prompt": "q", "answer": "golt"}, "'golt'"),
-                             ({"prompt": "q", "difficulty": "lvl"}, "'lvl'"), (None, "'prompt' or 'question'")]
-)  # fmt: skip
+    ("columns", "missing"),
+    [
+        ({"prompt": "quest"}, "'quest'"),
+        ({"prompt": "q", "answer": "golt"}, "'golt'"),
+        ({"prompt": "q", "difficulty": "lvl"}, "'lvl'"),
+        (None, "'prompt' or 'question'"),
+    ],
+)
 def test_a_missing_column_is_an_error_that_lists_the_columns(columns: dict[str, str] | None, missing: str) -> None:
     with pytest.raises(InputError) as caught:
         fixture("local", columns=columns)
@@ -422,9 +462,16 @@ def test_the_hub_is_asked_for_the_source_s_own_place_or_for_the_id_given(
     assert reject.where == f"{asked[0]}[{asked[2]}]:2"
 
 
-@pytest.mark.parametrize("error", [ConnectionError("no\nroute"), FileNotFoundError("absent"),
-                                   ValueError("Unknown split"), RuntimeError("scripts are not supported"),
-                                   FakeErrors.DatasetsError("damaged")])  # fmt: skip
+@pytest.mark.parametrize(
+    "error",
+    [
+        ConnectionError("no\nroute"),
+        FileNotFoundError("absent"),
+        ValueError("Unknown split"),
+        RuntimeError("scripts are not supported"),
+        FakeErrors.DatasetsError("damaged"),
+    ],
+)
 def test_a_hub_that_cannot_answer_is_one_readable_line(monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
     def load_dataset(*_: Any, **__: Any) -> Any:
         raise error

@@ -36,21 +36,26 @@ def test_every_shipped_recipe_loads_and_names_what_exists() -> None:
 
 
 def test_overrides_reach_nested_keys_and_are_typed(tmp_path: Path) -> None:
-    recipe = load_recipe(written(tmp_path, MINIMAL), ["sampling.n=8", "rationalization.enabled=false", "sft.growth=1.5"])
+    recipe = load_recipe(
+        written(tmp_path, MINIMAL), ["sampling.n=8", "rationalization.enabled=false", "sft.growth=1.5"]
+    )
     assert (recipe.sampling.n, recipe.rationalization.enabled, recipe.sft.growth) == (8, False, 1.5)
 
 
-@pytest.mark.parametrize(("change", "words"), [
-    (["sampling.temprature=1"], ["sampling.temprature", "temperature"]),
-    (["round=2"], ["'round'", "rounds"]),
-    (["sampling.n=0"], ["sampling.n", "0", "greater than or equal to 1"]),
-    (["sampling.top_p=1.5"], ["sampling.top_p", "1.5"]),
-    (["sampling.n=many"], ["sampling.n", "many"]),
-    (["name=../../etc"], ["name", "../../etc"]),
-    (["sampling"], ["'sampling'", "key.path=value"]),
-    (["seed.deep=1"], ["seed"]),
-    (["engine.type=vlm"], ["engine.type", "vlm", "transformers"]),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (["sampling.temprature=1"], ["sampling.temprature", "temperature"]),
+        (["round=2"], ["'round'", "rounds"]),
+        (["sampling.n=0"], ["sampling.n", "0", "greater than or equal to 1"]),
+        (["sampling.top_p=1.5"], ["sampling.top_p", "1.5"]),
+        (["sampling.n=many"], ["sampling.n", "many"]),
+        (["name=../../etc"], ["name", "../../etc"]),
+        (["sampling"], ["'sampling'", "key.path=value"]),
+        (["seed.deep=1"], ["seed"]),
+        (["engine.type=vlm"], ["engine.type", "vlm", "transformers"]),
+    ],
+)
 def test_a_bad_override_names_path_value_and_cure(tmp_path: Path, change: list[str], words: list[str]) -> None:
     with pytest.raises(UserError) as caught:
         load_recipe(written(tmp_path, MINIMAL + "seed: 1\n"), change)
@@ -59,13 +64,16 @@ def test_a_bad_override_names_path_value_and_cure(tmp_path: Path, change: list[s
         assert word in str(caught.value)
 
 
-@pytest.mark.parametrize(("text", "word"), [
-    ("name: x\nname: y\n", "twice"),
-    ("name: [x\n", "yaml"),
-    ("- a\n", "mapping"),
-    ("name: !!python/object/apply:os.system ['touch /tmp/owned']\n", "python/object"),
-    (MINIMAL.replace("prompt: arithmetic\n", ""), "prompt"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("text", "word"),
+    [
+        ("name: x\nname: y\n", "twice"),
+        ("name: [x\n", "yaml"),
+        ("- a\n", "mapping"),
+        ("name: !!python/object/apply:os.system ['touch /tmp/owned']\n", "python/object"),
+        (MINIMAL.replace("prompt: arithmetic\n", ""), "prompt"),
+    ],
+)
 def test_bad_yaml_is_refused_and_runs_nothing(tmp_path: Path, text: str, word: str) -> None:
     with pytest.raises(UserError, match=word):
         load_recipe(written(tmp_path, text))

@@ -18,9 +18,15 @@ import pytest
 from pipelines.run_dir import RunFolder
 
 ROOT = Path(__file__).parents[2]
-SMALL = ["problems.options={n: 24, difficulty: [3, 6], seed: 1}",
-         "evaluation.options={n: 10, difficulty: [3, 6], seed: 2}",
-         "shard_size=8", "engine.batch_size=32", "sft.steps=12", "rounds=2", "threads=1"]  # fmt: skip
+SMALL = [
+    "problems.options={n: 24, difficulty: [3, 6], seed: 1}",
+    "evaluation.options={n: 10, difficulty: [3, 6], seed: 2}",
+    "shard_size=8",
+    "engine.batch_size=32",
+    "sft.steps=12",
+    "rounds=2",
+    "threads=1",
+]
 
 
 def command(folder: Path, *more: str) -> list[str]:
@@ -33,8 +39,11 @@ def finish(folder: Path, *more: str) -> subprocess.CompletedProcess[str]:
 
 def fingerprint(folder: Path) -> dict[str, str]:
     files = [*(folder / "dataset").rglob("*"), *(folder / "checkpoints").rglob("*.safetensors")]
-    return {file.relative_to(folder).as_posix(): hashlib.sha256(file.read_bytes()).hexdigest()
-            for file in files if file.is_file()}  # fmt: skip
+    return {
+        file.relative_to(folder).as_posix(): hashlib.sha256(file.read_bytes()).hexdigest()
+        for file in files
+        if file.is_file()
+    }
 
 
 @pytest.fixture(scope="module")
@@ -53,8 +62,9 @@ def test_ten_kills_at_random_moments_leave_the_bytes_of_an_uninterrupted_run(
     folder, seconds = tmp_path / "run", whole[1]
     rng, killed = random.Random(20), 0
     while killed < 10:
-        process = subprocess.Popen(command(folder), cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
-                                   start_new_session=True)  # fmt: skip
+        process = subprocess.Popen(
+            command(folder), cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, start_new_session=True
+        )
         try:
             process.wait(timeout=rng.uniform(0.3, 1.0) * seconds)
             assert process.returncode == 0, process.communicate()[1]
@@ -113,7 +123,7 @@ def test_a_finished_run_draws_and_trains_nothing_again(whole: tuple[Path, float]
 def test_the_report_is_one_file_that_loads_nothing_and_answers_at_the_top(whole: tuple[Path, float]) -> None:
     page = (whole[0] / "report.html").read_text()
     assert "default-src 'none'" in page
-    assert "src=\"http" not in page
+    assert 'src="http' not in page
     assert "Held-out accuracy on the target difficulties went from" in page
 
 

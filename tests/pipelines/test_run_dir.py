@@ -71,11 +71,18 @@ def test_another_recipe_is_refused_with_the_difference_and_fresh_clears(tmp_path
 
 
 def test_a_folder_in_use_by_a_live_process_is_refused_and_names_it(tmp_path: Path) -> None:
-    code = ("import sys; from pathlib import Path; from pipelines.recipe import load_recipe; "
-            "from pipelines.run_dir import RunFolder; run = RunFolder.open(Path(sys.argv[1]), load_recipe('quickstart')); "
-            "print('held', flush=True); sys.stdin.read()")  # fmt: skip
-    holder = subprocess.Popen([sys.executable, "-c", code, str(tmp_path / "run")], stdin=subprocess.PIPE,
-                              stdout=subprocess.PIPE, text=True, cwd=Path(__file__).parents[2])  # fmt: skip
+    code = (
+        "import sys; from pathlib import Path; from pipelines.recipe import load_recipe; "
+        "from pipelines.run_dir import RunFolder; run = RunFolder.open(Path(sys.argv[1]), load_recipe('quickstart')); "
+        "print('held', flush=True); sys.stdin.read()"
+    )
+    holder = subprocess.Popen(
+        [sys.executable, "-c", code, str(tmp_path / "run")],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        cwd=Path(__file__).parents[2],
+    )
     assert holder.stdout is not None
     assert holder.stdout.readline() == "held\n"
     with pytest.raises(RunFolderError, match=f"process {holder.pid}"):

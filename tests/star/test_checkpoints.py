@@ -12,8 +12,10 @@ from data.errors import UserError
 from star.checkpoints import EMBEDDED, LoadedModel, load_checkpoint, read_provenance, save_checkpoint, weights_revision
 
 
-@pytest.mark.parametrize(("gone", "named"), [
-    ("model.safetensors", "weights"), ("tokenizer.json", "tokenizer"), ("config.json", "config.json")])  # fmt: skip
+@pytest.mark.parametrize(
+    ("gone", "named"),
+    [("model.safetensors", "weights"), ("tokenizer.json", "tokenizer"), ("config.json", "config.json")],
+)
 def test_a_folder_that_lacks_a_part_names_it(tmp_path: Path, gone: str, named: str) -> None:
     folder = shutil.copytree(EMBEDDED, tmp_path / "m")
     (folder / gone).unlink()
@@ -72,5 +74,7 @@ def test_the_embedded_model_has_seen_no_test_problem() -> None:
     from star.embedded import worked_examples
 
     seen = {prompt.split("=?")[0] for prompt, _ in worked_examples()}
-    test = {row.prompt.split("=?")[0] for row in read_arithmetic({"n": 100, "difficulty": [1, 2, 3], "seed": 2}, "test")}
+    test = {
+        row.prompt.split("=?")[0] for row in read_arithmetic({"n": 100, "difficulty": [1, 2, 3], "seed": 2}, "test")
+    }
     assert not seen & test

@@ -19,8 +19,10 @@ def requests(n: int, **params: object) -> list[Request]:
     template = PromptTemplate("arithmetic")
     sampling = SamplingParams(**({"temperature": 0.8, "max_tokens": 60} | params))  # type: ignore[arg-type]
     problems = list(read_arithmetic({"n": n, "difficulty": [1, 3], "seed": 5}))
-    return [Request(id=row.id, prompt=template.render(row), seed=place, sampling=sampling)
-            for place, row in enumerate(problems)]  # fmt: skip
+    return [
+        Request(id=row.id, prompt=template.render(row), seed=place, sampling=sampling)
+        for place, row in enumerate(problems)
+    ]
 
 
 def test_a_sample_is_the_same_alone_and_in_a_batch_with_longer_prompts(tiny: LoadedModel) -> None:

@@ -17,28 +17,36 @@ def verdict(status: Status = Status.CORRECT) -> Verdict:
     return Verdict(status=status, extracted="11", method="integer")
 
 
-def fates(problem: Problem, made_by: Provenance, cases: list[tuple[str, Status, dict[str, object]]],
-          cap: int = 9) -> list[str]:  # fmt: skip
-    rationales = [make_rationale(problem, text, replace(made_by, seed=place), **changes)
-                  for place, (text, _, changes) in enumerate(cases)]  # fmt: skip
+def fates(
+    problem: Problem, made_by: Provenance, cases: list[tuple[str, Status, dict[str, object]]], cap: int = 9
+) -> list[str]:
+    rationales = [
+        make_rationale(problem, text, replace(made_by, seed=place), **changes)
+        for place, (text, _, changes) in enumerate(cases)
+    ]
     verdicts = {row.id: verdict(case[1]) for row, case in zip(rationales, cases, strict=True)}
-    chosen = select(rationales, verdicts, {problem.id: problem}, SelectionConfig(max_per_problem=cap), arm="star",
-                    round_=1, seed=0)  # fmt: skip
+    chosen = select(
+        rationales, verdicts, {problem.id: problem}, SelectionConfig(max_per_problem=cap), arm="star", round_=1, seed=0
+    )
     assert [row.rationale_id for row in chosen] == [row.id for row in rationales]
     return [row.reason for row in chosen]
 
 
 def test_each_rule_names_itself(problem: Problem, provenance: Provenance) -> None:
     hinted = {"origin": Origin.RATIONALIZED}
-    assert fates(problem, provenance, [
-        ("12+3=15\n#### 11", Status.CORRECT, {}),
-        ("#### 12", Status.INCORRECT, {}),
-        ("I do not know", Status.NO_ANSWER, {}),
-        ("#### (", Status.UNDECIDED, {}),
-        ("12+3=15\n15-4=11\n#### 11", Status.CORRECT, {"finish_reason": FinishReason.LENGTH}),
-        ("", Status.NO_ANSWER, {"finish_reason": FinishReason.ERROR}),
-        ("The answer is known, as given it is 11\n#### 11", Status.CORRECT, hinted),
-    ]) == ["kept", "incorrect", "no_answer", "undecided", "truncated", "error", "leak"]  # fmt: skip
+    assert fates(
+        problem,
+        provenance,
+        [
+            ("12+3=15\n#### 11", Status.CORRECT, {}),
+            ("#### 12", Status.INCORRECT, {}),
+            ("I do not know", Status.NO_ANSWER, {}),
+            ("#### (", Status.UNDECIDED, {}),
+            ("12+3=15\n15-4=11\n#### 11", Status.CORRECT, {"finish_reason": FinishReason.LENGTH}),
+            ("", Status.NO_ANSWER, {"finish_reason": FinishReason.ERROR}),
+            ("The answer is known, as given it is 11\n#### 11", Status.CORRECT, hinted),
+        ],
+    ) == ["kept", "incorrect", "no_answer", "undecided", "truncated", "error", "leak"]
 
 
 def test_a_text_is_kept_once_whatever_its_spacing(problem: Problem, provenance: Provenance) -> None:
@@ -51,8 +59,9 @@ def test_the_cap_holds_a_problem_and_does_not_depend_on_the_order(problem: Probl
     verdicts = {row.id: verdict() for row in rows}
     found = []
     for order in (rows, rows[::-1]):
-        chosen = select(order, verdicts, {problem.id: problem}, SelectionConfig(max_per_problem=2), arm="star",
-                        round_=1, seed=0)  # fmt: skip
+        chosen = select(
+            order, verdicts, {problem.id: problem}, SelectionConfig(max_per_problem=2), arm="star", round_=1, seed=0
+        )
         found.append({row.rationale_id for row in chosen if row.kept})
     assert found[0] == found[1]
     assert len(found[0]) == 2
@@ -60,8 +69,11 @@ def test_the_cap_holds_a_problem_and_does_not_depend_on_the_order(problem: Probl
 
 def test_only_problems_without_a_right_sample_failed() -> None:
     problems = [Problem.create(prompt=name, answer="1") for name in "abcd"]
-    statuses = {problems[0].id: [Status.INCORRECT, Status.CORRECT], problems[1].id: [Status.INCORRECT, Status.UNDECIDED],
-                problems[2].id: [Status.UNDECIDED]}  # fmt: skip
+    statuses = {
+        problems[0].id: [Status.INCORRECT, Status.CORRECT],
+        problems[1].id: [Status.INCORRECT, Status.UNDECIDED],
+        problems[2].id: [Status.UNDECIDED],
+    }
     assert [row.prompt for row in failed_problems(problems, statuses)] == ["b"]
 
 

