@@ -22,6 +22,8 @@ app = typer.Typer(
     "Start with: stepstar run quickstart",
 )
 
+_INTERRUPTED = 130
+
 RecipeName = Annotated[str, typer.Argument(help="Name of a shipped recipe, or the path of a YAML file.")]
 Overrides = Annotated[list[str] | None, typer.Argument(help="Dotted overrides, e.g. sampling.n=8 seed=1.")]
 Out = Annotated[Path | None, typer.Option("--out", "-o", help="Run folder; default: runs/<name of the recipe>.")]
@@ -121,9 +123,11 @@ def main() -> None:
         sys.exit(_complain(f"error: {error.problem}", error.cure))
     except StepstarError as error:
         sys.exit(_complain(f"error: {error}", "What was finished is kept; run the same command again to resume."))
-    except KeyboardInterrupt:
-        _complain("stopped.", "Run the same command again to resume.")
-        sys.exit(130)
+    except SystemExit as ending:
+        # typer turns Ctrl-C into this code without a word.
+        if ending.code == _INTERRUPTED:
+            _complain("stopped.", "Run the same command again to resume.")
+        raise
 
 
 def _complain(problem: str, cure: str) -> int:

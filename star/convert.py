@@ -32,7 +32,7 @@ def convert_gguf(file: Path, folder: Path) -> Path:
     source = str(file.parent)
     tokenizer = AutoTokenizer.from_pretrained(source, gguf_file=file.name)
     model = _plain(AutoModelForCausalLM.from_pretrained(source, gguf_file=file.name, dtype=torch.float32))
-    _settle_special_tokens(tokenizer, model)
+    settle_special_tokens(tokenizer, model)
     facts = {"made_by": "stepstar convert", "source_file": file.name, "source_bytes": file.stat().st_size}
     save_checkpoint(LoadedModel(model, tokenizer, file.stem, ""), folder, provenance=facts)
     return folder
@@ -49,7 +49,7 @@ def _plain(quantized: Any) -> Any:
     return model
 
 
-def _settle_special_tokens(tokenizer: Any, model: Any) -> None:
+def settle_special_tokens(tokenizer: Any, model: Any) -> None:
     """Make end-of-sequence the token that ends a chat turn, and padding a token of its own."""
     if tokenizer.chat_template:
         turn = tokenizer.apply_chat_template(

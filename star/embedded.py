@@ -24,11 +24,11 @@ from star.encoding import encode_completion, encode_prompt, pad_id
 from star.sft import Row, SftConfig, fine_tune
 
 SEED = 7
-PLAIN = {1: 6000, 2: 6000, 3: 400, 4: 100, 5: 50, 6: 50}
+PLAIN = {1: 6000, 2: 6000, 3: 300, 4: 40, 5: 20, 6: 10}
 """Worked examples of each difficulty without a hint."""
 HINTED = {1: 1000, 2: 1000, 3: 1000, 4: 1000, 5: 1500, 6: 2500}
 """Worked examples of each difficulty with the answer shown as a hint."""
-TRAINING = SftConfig(steps=2000, batch_size=128, micro_batch_size=128, learning_rate=2e-3, max_epochs=1000)
+TRAINING = SftConfig(steps=1800, batch_size=128, micro_batch_size=128, learning_rate=2e-3, max_epochs=1000)
 _SIZE = {
     "hidden_size": 128,
     "intermediate_size": 320,

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from data.records import Problem
 from pipelines.run_dir import RunFolder
 
 ROOT = Path(__file__).parents[2]
@@ -142,3 +143,47 @@ def test_too_many_bad_rows_stop_the_run_before_anything_is_spent(tmp_path: Path)
     assert "2 of 3 rows" in done.stderr
     assert "p.jsonl:2" in done.stderr
     assert not (tmp_path / "run/records/rationales").exists()
+
+
+def test_bad_rows_are_set_aside_by_line_and_counted_and_the_run_goes_on(tmp_path: Path) -> None:
+    rows = [json.dumps({"prompt": f"{value}+3=?", "answer": str(value + 3)}) for value in range(10, 50)]
+    rows += [
+        rows[0],
+        rows[1][:-9],
+        json.dumps({"prompt": "5+5=?"}),
+        json.dumps({"prompt": "9" * 200_000, "answer": "1"}),
+    ]
+    file = tmp_path / "p.jsonl"
+    file.write_text("\n".join(rows) + "\n")
+    local = [
+        "problems.source=local",
+        f"problems.path={file}",
+        "problems.options={}",
+        "max_reject_share=0.1",
+        "rounds=1",
+    ]
+    done = finish(tmp_path / "run", *local, "compare_without_rationalization=false")
+    assert done.returncode == 0, done.stderr
+    rejects = [json.loads(line) for line in (tmp_path / "run/rejects.jsonl").read_text().splitlines()]
+    assert {(row["where"].rsplit(":", 1)[-1], row["reason"]) for row in rejects} == {
+        (Problem.create(prompt="10+3=?", answer="13").id, "duplicate"),
+        ("42", "bad_json"),
+        ("43", "no_answer"),
+        ("44", "too_long"),
+    }
+    assert "duplicate 1" in (tmp_path / "run/report.html").read_text()
+    assert "40 training problems" in done.stderr
+
+
+def test_an_interrupt_says_how_to_go_on(tmp_path: Path) -> None:
+    process = subprocess.Popen(
+        command(tmp_path / "run"), cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+    )
+    assert process.stderr is not None
+    while "sample" not in process.stderr.readline():
+        assert process.poll() is None
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate()
+    assert process.returncode == 130
+    assert "Run the same command again to resume." in said
+    assert "Traceback" not in said
