@@ -64,10 +64,9 @@ def run_recipe(recipe: Recipe, root: Path, *, fresh: bool = False) -> RunFolder:
         run_arm(context, base, STAR, train, test, rationalize=rationalizes)
         if recipe.compare_without_rationalization and rationalizes:
             run_arm(context, base, WITHOUT, train, test, rationalize=False)
+        run.drop_stale()
         with run.stage("dataset"):
             write_dataset(run, STAR)
-        with run.stage("report"):
-            pass
         write_report(run)
     finally:
         run.close()

@@ -44,6 +44,8 @@ class RunFolder:
         self._lock = lock
         self._whole: set[str] = set()
         """Files whose hash was checked in this process."""
+        self._visited: set[str] = set()
+        """Units that this process asked for."""
         self.set_aside: list[str] = []
         """Foreign or torn files that `open` moved out of the way."""
 
@@ -94,6 +96,7 @@ class RunFolder:
 
     def unit(self, table: str, name: str, key: str, compute: Callable[[], Iterable[Record]]) -> list[Record]:
         """The records of one shard: read if it was computed from the same `key`, else computed and written."""
+        self._visited.add(f"{table}/{name}")
         entry = self._entry(table, name)
         if entry and entry.key == key and self._is_whole(entry):
             return list(read_shard(self.root, entry, TABLES[table]))
@@ -108,6 +111,15 @@ class RunFolder:
         """Whether a shard is there, whole, and was computed from `key`."""
         entry = self._entry(table, name)
         return bool(entry and entry.key == key and self._is_whole(entry))
+
+    def drop_stale(self) -> None:
+        """Forget the shards that this run, now through, never asked for: an older version cut its work otherwise."""
+        stale = [name for name in self._manifest["shards"] if name not in self._visited]
+        if stale:
+            for name in stale:
+                del self._manifest["shards"][name]
+            self._save()
+            self.set_aside += set_aside_foreign(self.root, {row["file"] for row in self._manifest["shards"].values()})
 
     def table(self, table: str, prefix: str = "") -> Iterator[Any]:
         """Records of a table whose unit names begin with `prefix`, shard by shard in the order of their names."""

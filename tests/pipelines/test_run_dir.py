@@ -107,3 +107,16 @@ def test_a_folder_of_something_else_is_refused_and_left_alone(tmp_path: Path) ->
     with pytest.raises(RunFolderError, match="no run folder"):
         RunFolder.open(tmp_path, RECIPE, fresh=True)
     assert (tmp_path / "thesis.tex").read_text() == "years of work"
+
+
+def test_a_shard_that_a_later_version_no_longer_asks_for_is_not_read(tmp_path: Path) -> None:
+    run = RunFolder.open(tmp_path / "run", RECIPE)
+    run.unit("problems", "train-0", "a", lambda: ROWS)
+    run.unit("problems", "train-1", "a", lambda: ROWS)
+    run.close()
+    run = RunFolder.open(tmp_path / "run", RECIPE)
+    run.unit("problems", "train-0", "a", lambda: ROWS)
+    run.drop_stale()
+    assert list(run.table("problems")) == ROWS
+    assert run.set_aside == ["records/problems/shard-train-1.parquet"]
+    run.close()
