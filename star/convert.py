@@ -28,7 +28,9 @@ def convert_gguf(file: Path, folder: Path) -> Path:
         raise UserError(f"no file '{file}'.", "Give the path of a .gguf file.")
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
+    from transformers.utils import logging
 
+    logging.disable_progress_bar()
     source = str(file.parent)
     tokenizer = AutoTokenizer.from_pretrained(source, gguf_file=file.name)
     model = _plain(AutoModelForCausalLM.from_pretrained(source, gguf_file=file.name, dtype=torch.float32))
