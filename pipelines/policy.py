@@ -6,8 +6,10 @@ A resumed run whose shards are all there never loads a model; and no two models 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
-from star.checkpoints import is_local, load_checkpoint, resolve, weights_revision
+from data.ids import content_id
+from star.checkpoints import check_folder, is_local, load_checkpoint, resolve, weights_revision
 from star.generation import Generator, build_generator
 
 
@@ -49,18 +51,14 @@ def base_policy(name: str, *, hub_revision: str | None, engine: str, batch_size:
     Raises:
         UserError: the folder lacks weights or tokenizer.
     """
-    from pathlib import Path
-
-    from data.ids import content_id
-    from star.checkpoints import check_folder
-
     path = resolve(name)
     if engine == "scripted":
-        revision = content_id("scripted", name)
-    elif is_local(path):
-        folder = Path(path).expanduser()
-        check_folder(folder)
-        revision = weights_revision(folder)
-    else:
+        return Policy(name, path, content_id("scripted", name), 0, engine, batch_size)
+    if not is_local(path):
         revision = hub_revision or load_checkpoint(name).revision
-    return Policy(name, path, revision, 0, engine, batch_size, hub_revision)
+        return Policy(name, path, revision, 0, engine, batch_size, hub_revision)
+    folder = Path(path).expanduser()
+    check_folder(folder)
+    # The folder's own name: where it lies on this machine is nobody's business who reads the dataset.
+    shown = name if path != name else folder.resolve().name
+    return Policy(shown, str(folder), weights_revision(folder), 0, engine, batch_size)
