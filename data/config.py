@@ -8,4 +8,6 @@ from pydantic import BaseModel, ConfigDict
 class Config(BaseModel):
     """A frozen pydantic model that refuses unknown keys and coerces nothing."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True, allow_inf_nan=False)
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, strict=True, use_attribute_docstrings=True, allow_inf_nan=False
+    )

@@ -45,7 +45,10 @@ class PromptTemplate:
         from jinja2 import TemplateSyntaxError
 
         self.name = name
-        self.source = file.read_text(encoding="utf-8")
+        try:
+            self.source = file.read_text(encoding="utf-8")
+        except UnicodeDecodeError as error:
+            raise UserError(f"{file}: not UTF-8.", "Save it as UTF-8.") from error
         try:
             self._template = _compile(self.source)
         except TemplateSyntaxError as error:

@@ -54,7 +54,7 @@ class Problem:
     """A problem with a known answer."""
 
     id: str
-    """Content hash of kind, prompt and answer; see `Problem.create`."""
+    """Content hash of kind, prompt, answer, tests and choices; see `Problem.create`."""
     prompt: str
     """The question as posed, without instructions."""
     answer: str
@@ -76,14 +76,24 @@ class Problem:
     """A gold worked solution where the source has one. Never shown to the generator as a hint."""
 
     @classmethod
-    def create(cls, *, prompt: str, answer: str, kind: Kind = Kind.MATH, tests: str = "", **rest: Any) -> Problem:
-        """Build a problem whose id is the hash of what identifies it: kind, prompt, answer and tests."""
+    def create(
+        cls,
+        *,
+        prompt: str,
+        answer: str,
+        kind: Kind = Kind.MATH,
+        tests: str = "",
+        choices: tuple[str, ...] = (),
+        **rest: Any,
+    ) -> Problem:
+        """Build a problem whose id is the hash of what identifies it: kind, prompt, answer, tests and choices."""
         return cls(
-            id=content_id("problem", kind, prompt, answer, tests),
+            id=content_id("problem", kind, prompt, answer, tests, *choices),
             prompt=prompt,
             answer=answer,
             kind=kind,
             tests=tests,
+            choices=choices,
             **rest,
         )
 

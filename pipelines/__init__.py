@@ -5,8 +5,6 @@ from __future__ import annotations
 from importlib.util import find_spec
 from pathlib import Path
 
-DISTRIBUTION = "stepstar"
-
 # `data` and `verifiers` are common names: another package, or a folder of the user's, may shadow ours.
 for _sibling in ("data", "verifiers", "prm", "star"):
     _spec = find_spec(_sibling)

@@ -79,11 +79,11 @@ def dataset_rows(run: RunFolder, arm: str) -> Iterator[dict[str, Any]]:
     """The rows of the dataset, in order."""
     problems = {problem.id: problem for problem in run.table("problems")}
     kept: dict[str, Selection] = {}
-    for selection in run.table("selections"):
-        if selection.arm == arm and selection.kept:
+    for selection in run.table("selections", f"{arm}-"):
+        if selection.kept:
             kept.setdefault(selection.rationale_id, selection)
-    verdicts = {row.rationale_id: row for row in run.table("verdicts") if row.rationale_id in kept}
-    rationales = [row for row in run.table("rationales") if row.id in kept]
+    verdicts = {row.rationale_id: row for row in run.table("verdicts", f"{arm}-") if row.rationale_id in kept}
+    rationales = [row for row in run.table("rationales", f"{arm}-") if row.id in kept]
     seen: set[tuple[str, str]] = set()
     for row in sorted(rationales, key=lambda row: (row.problem_id, kept[row.id].round, row.id)):
         if (row.problem_id, row.text) not in seen:
@@ -97,12 +97,13 @@ def write_dataset(run: RunFolder, arm: str) -> None:
 
     rows = list(dataset_rows(run, arm))
     partial, final = run.root / "dataset.partial", run.root / "dataset"
-    for folder in (partial, final):
-        if folder.exists():
-            shutil.rmtree(folder)
+    if partial.exists():
+        shutil.rmtree(partial)
     table = pa.Table.from_pylist(rows, schema=SCHEMA)
     write_atomic(partial / "data" / "train-00000-of-00001.parquet", table_bytes(table))
     card = dataset_card(run.recipe.name, rows, version=CODE_VERSION)
     write_atomic(partial / "README.md", card.encode())
+    if final.exists():
+        shutil.rmtree(final)
     os.replace(partial, final)
     run.note("dataset_rows", len(rows))

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from data.ids import content_id
-from star.checkpoints import check_folder, is_local, load_checkpoint, resolve, weights_revision
+from star.checkpoints import check_folder, hub_commit, is_local, resolve, weights_revision
 from star.generation import Generator, build_generator
 
 
@@ -55,9 +55,9 @@ def base_policy(name: str, *, hub_revision: str | None, engine: str, batch_size:
     if engine == "scripted":
         return Policy(name, path, content_id("scripted", name), 0, engine, batch_size)
     if not is_local(path):
-        revision = hub_revision or load_checkpoint(name).revision
-        return Policy(name, path, revision, 0, engine, batch_size, hub_revision)
-    folder = Path(path).expanduser()
+        commit = hub_commit(name, hub_revision)
+        return Policy(name, path, commit, 0, engine, batch_size, commit)
+    folder = Path(path)
     check_folder(folder)
     # The folder's own name: where it lies on this machine is nobody's business who reads the dataset.
     shown = name if path != name else folder.resolve().name

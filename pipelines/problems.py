@@ -9,19 +9,30 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict
-from pathlib import Path
+from dataclasses import asdict, dataclass
 
 from data.errors import InputError
 from data.ids import content_id, derive_seed
 from data.records import Kind, Problem
 from data.sources import Reject, deduplicate, read_problems
+from data.sources.reading import find_files
 from data.store import sha256_of, write_atomic
 from pipelines.recipe import Recipe, SourceConfig
 from pipelines.run_dir import RunFolder
 
 
-def read_source(config: SourceConfig, seed: int) -> tuple[list[Problem], list[Reject]]:
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What one source gave."""
+
+    config: SourceConfig
+    problems: list[Problem]
+    rejects: list[Reject]
+    n_rows: int
+    """Rows read, before `limit`."""
+
+
+def _read(config: SourceConfig, seed: int) -> Reading:
     """Problems and rejects of one source, duplicates removed, `limit` drawn by hash."""
     problems: list[Problem] = []
     rejects: list[Reject] = []
@@ -37,84 +48,93 @@ def read_source(config: SourceConfig, seed: int) -> tuple[list[Problem], list[Re
             rejects.append(item)
         else:
             problems.append(item)
+    n_rows = len(problems) + len(rejects)
     if config.limit is not None:
         problems.sort(key=lambda problem: derive_seed("limit", seed, problem.id))
         problems = problems[: config.limit]
-    return problems, rejects
+    return Reading(config, problems, rejects, n_rows)
 
 
-def _source_key(config: SourceConfig, seed: int) -> str:
-    """What the problems were read from: the config, and the content of a local file."""
-    file = Path(config.path)
-    content = sha256_of(file) if config.path and file.is_file() else ""
-    return content_id("problems", config.model_dump_json(), content, str(seed))
+def read_both(recipe: Recipe) -> tuple[Reading, Reading]:
+    """Training and test problems of a recipe, kept apart; nothing is judged yet."""
+    test, train = _read(recipe.evaluation, recipe.seed), _read(recipe.problems, recipe.seed)
+    rejects = list(train.rejects)
+    problems = list(_without_test(train.problems, test.problems, rejects))
+    return Reading(train.config, problems, rejects, train.n_rows), test
 
 
 def _without_test(train: Iterable[Problem], test: Iterable[Problem], rejects: list[Reject]) -> Iterator[Problem]:
     held_out = {" ".join(problem.prompt.split()) for problem in test}
     for problem in train:
         if " ".join(problem.prompt.split()) in held_out:
-            rejects.append(
-                Reject(
-                    where=problem.source, reason="in_test", detail="also a test problem", excerpt=problem.prompt[:200]
-                )
-            )
+            excerpt = problem.prompt[:200]
+            rejects.append(Reject(where=problem.id, reason="in_test", detail="also a test problem", excerpt=excerpt))
         else:
             yield problem
+
+
+def check_reading(reading: Reading, recipe: Recipe) -> None:
+    """Judge what was read.
+
+    Raises:
+        InputError: too many rows are bad, none is left, or a problem cannot be checked by this version.
+    """
+    name, limit = reading.config.source, recipe.max_reject_share
+    bad = [reject for reject in reading.rejects if reject.reason not in ("duplicate", "in_test")]
+    if reading.n_rows and len(bad) / reading.n_rows > limit:
+        first = f"{bad[0].where}: {bad[0].reason} {bad[0].detail}".rstrip()
+        raise InputError(
+            f"{name}: {len(bad)} of {reading.n_rows} rows are unusable (limit {limit:.0%}); the first: {first}.",
+            "Mend the file, or raise `max_reject_share`.",
+        )
+    if not reading.problems:
+        reasons = ", ".join(f"{reason} {count}" for reason, count in count_rejects(reading).items())
+        raise InputError(f"{name}: no usable problem is left ({reasons or 'none was read'}).", "Mend the input.")
+    if any(problem.kind is Kind.CODE for problem in reading.problems):
+        raise InputError(
+            f"{name}: problems that are checked by running code cannot be used yet.",
+            "Use a source with answers, such as gsm8k.",
+        )
+
+
+def count_rejects(*readings: Reading) -> dict[str, int]:
+    """Rejected rows by reason."""
+    return dict(Counter(reject.reason for reading in readings for reject in reading.rejects))
+
+
+def _source_key(config: SourceConfig, seed: int) -> str:
+    """What the problems are read from: the config, and the content of local files."""
+    files = find_files(config.path) if config.path else []
+    return content_id("problems", config.model_dump_json(), str(seed), *(sha256_of(file) for file in files))
 
 
 def load_problems(run: RunFolder, recipe: Recipe) -> tuple[list[Problem], list[Problem]]:
     """Training and test problems of a run, read once.
 
     Raises:
-        InputError: a source cannot be read, too many rows are bad, or a problem cannot be checked by this version.
+        InputError: a source cannot be read, or `check_reading` objects.
+        RunFolderError: a local file changed since the run began.
     """
-    keys = _source_key(recipe.problems, recipe.seed), _source_key(recipe.evaluation, recipe.seed)
-    train_key, test_key = content_id(*keys), keys[1]
-    if not (run.has_unit("problems", "train", train_key) and run.has_unit("problems", "test", test_key)):
-        train, test = _read_both(run, recipe)
-    else:
-        train, test = [], []
-    with run.stage("problems") as counts:
-        train = run.unit("problems", "train", train_key, lambda: train)
-        test = run.unit("problems", "test", test_key, lambda: test)
-        counts["problems"] = 0
-    return train, test
-
-
-def _read_both(run: RunFolder, recipe: Recipe) -> tuple[list[Problem], list[Problem]]:
-    test, test_rejects = read_source(recipe.evaluation, recipe.seed)
-    train, rejects = read_source(recipe.problems, recipe.seed)
-    n_read = len(train) + len(rejects)
-    _check_share(recipe.evaluation, len(test) + len(test_rejects), test_rejects, recipe.max_reject_share, run)
-    _check_share(recipe.problems, n_read, rejects, recipe.max_reject_share, run)
-    train = list(_without_test(train, test, rejects))
-    every = rejects + test_rejects
-    lines = (json.dumps(asdict(reject), ensure_ascii=True) for reject in every)
-    write_atomic(run.root / "rejects.jsonl", "".join(line + "\n" for line in lines).encode())
-    run.note("rejects", dict(Counter(reject.reason for reject in every)))
-    for problems, what in ((train, recipe.problems), (test, recipe.evaluation)):
-        _check_usable(problems, what)
-    return train, test
-
-
-def _check_share(config: SourceConfig, n_read: int, rejects: list[Reject], limit: float, run: RunFolder) -> None:
-    bad = [reject for reject in rejects if reject.reason != "duplicate"]
-    if n_read and len(bad) / n_read > limit:
-        first = bad[0]
-        raise InputError(
-            f"{config.source}: {len(bad)} of {n_read} rows are unusable (limit {limit:.0%}); the first: "
-            f"{first.where}: {first.reason} {first.detail}".rstrip()
-            + ".",
-            "Mend the file, or raise `max_reject_share`.",
+    test_key = _source_key(recipe.evaluation, recipe.seed)
+    train_key = content_id(_source_key(recipe.problems, recipe.seed), test_key)
+    run.pin(problems=train_key, evaluation=test_key)
+    train: list[Problem] = []
+    test: list[Problem] = []
+    with run.stage("problems"):
+        if not (run.has_unit("problems", "train", train_key) and run.has_unit("problems", "test", test_key)):
+            train, test = _read_and_check(run, recipe)
+        return (
+            run.unit("problems", "train", train_key, lambda: train),
+            run.unit("problems", "test", test_key, lambda: test),
         )
 
 
-def _check_usable(problems: list[Problem], config: SourceConfig) -> None:
-    if not problems:
-        raise InputError(f"{config.source}: no usable problem is left.", "See rejects.jsonl in the run folder.")
-    if any(problem.kind is Kind.CODE for problem in problems):
-        raise InputError(
-            f"{config.source}: problems that are checked by running code cannot be used yet.",
-            "Use a source with answers, such as gsm8k.",
-        )
+def _read_and_check(run: RunFolder, recipe: Recipe) -> tuple[list[Problem], list[Problem]]:
+    readings = read_both(recipe)
+    lines = (json.dumps(asdict(reject)) + "\n" for reading in readings for reject in reading.rejects)
+    # Before the checks: a user whose run is refused needs the list most.
+    write_atomic(run.root / "rejects.jsonl", "".join(lines).encode())
+    run.note("rejects", count_rejects(*readings))
+    for reading in readings:
+        check_reading(reading, recipe)
+    return readings[0].problems, readings[1].problems

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 import json
+import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Literal
@@ -38,7 +39,7 @@ class SourceConfig(Config):
     """Which problems."""
 
     source: str
-    """Name of a source, e.g. `gsm8k`; see `stepstar validate --sources`."""
+    """Name of a source, e.g. `gsm8k`; the README lists them."""
     path: str = ""
     """Local file or hub id; empty means the source's own place on the hub."""
     split: str = "train"
@@ -53,7 +54,7 @@ class SourceConfig(Config):
 class EngineConfig(Config):
     """Which engine draws samples."""
 
-    type: Literal["transformers", "scripted"] = "transformers"
+    type: Literal["transformers"] = "transformers"
     batch_size: int = Field(default=64, ge=1)
     """Samples decoded together."""
 
@@ -99,7 +100,7 @@ class Recipe(Config):
     compare_without_rationalization: bool = False
     """Run a second arm without rationalization, for the report's comparison."""
     shard_size: int = Field(default=128, ge=1)
-    """Problems in one shard: the most work that a kill can cost."""
+    """Problems in one shard: the most sampling that a kill can cost. A training that is cut off begins again."""
     max_reject_share: float = Field(default=0.05, ge=0, le=1)
     """The run stops before spending anything if more than this share of the input rows is unusable."""
     max_undecided_share: float = Field(default=0.05, ge=0, le=1)
@@ -121,6 +122,12 @@ class _UniqueKeyLoader(yaml.SafeLoader):
         return dict(super().construct_mapping(node, deep))
 
 
+# YAML 1.1 reads 1e-3, without a dot, as text.
+_UniqueKeyLoader.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"[-+]?[0-9]+(\.[0-9]*)?[eE][-+]?[0-9]+\Z"), list("-+0123456789")
+)
+
+
 def shipped_recipes() -> list[str]:
     """Names of the recipes in the package."""
     return sorted(file.stem for file in RECIPES.glob("*.yaml"))
@@ -137,7 +144,11 @@ def load_recipe(name: str, overrides: Iterable[str] = ()) -> Recipe:
         near = difflib.get_close_matches(name, shipped_recipes(), 1)
         hint = f"Did you mean '{near[0]}'?" if near else f"Use one of {', '.join(shipped_recipes())}, or a path."
         raise UserError(f"no recipe '{name}'.", hint)
-    content = _read_yaml(file.read_text(encoding="utf-8"), str(file))
+    try:
+        text = file.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise UserError(f"{file}: not UTF-8.", "Save it as UTF-8.") from error
+    content = _read_yaml(text, str(file))
     if not isinstance(content, dict):
         raise UserError(f"{file}: not a mapping of keys to values.", "See a shipped recipe for the form.")
     for override in overrides:

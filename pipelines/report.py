@@ -46,11 +46,7 @@ def verdict_line(summary: Summary) -> str:
 
 def _totals(summary: Summary) -> dict[str, float]:
     costs = summary.costs.values()
-    return {
-        "seconds": sum(cost["seconds"] for cost in costs),
-        "tokens": sum(cost.get("tokens", 0) for cost in costs),
-        "peak_mb": max((cost["peak_mb"] for cost in costs), default=0),
-    }
+    return {"seconds": sum(cost["seconds"] for cost in costs), "tokens": sum(cost["tokens"] for cost in costs)}
 
 
 def _figure_html(figure: Any) -> str:

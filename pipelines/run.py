@@ -8,7 +8,10 @@ samples, which come from the same base with the same seeds.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
+from dataclasses import replace
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -49,39 +52,48 @@ def run_recipe(recipe: Recipe, root: Path, *, fresh: bool = False) -> RunFolder:
     try:
         for name in run.set_aside:
             say(f"set aside {name}: no manifest entry names it")
-        _set_threads(run, recipe)
-        context = Context(run, recipe, PromptTemplate(recipe.prompt))
+        template = PromptTemplate(recipe.prompt)
+        run.pin(template=template.hash(), **_environment(run, recipe))
         train, test = load_problems(run, recipe)
         say(f"{len(train)} training problems, {len(test)} held-out ones")
-        base = base_policy(
-            recipe.model.name,
-            hub_revision=recipe.model.revision,
-            engine=recipe.engine.type,
-            batch_size=recipe.engine.batch_size,
-        )
-        evaluate(context, base, test, "base")
-        rationalizes = recipe.rationalization.enabled
-        run_arm(context, base, STAR, train, test, rationalize=rationalizes)
-        if recipe.compare_without_rationalization and rationalizes:
-            run_arm(context, base, WITHOUT, train, test, rationalize=False)
-        run.drop_stale()
-        with run.stage("dataset"):
-            write_dataset(run, STAR)
+        _run_arms(Context(run, recipe, template), train, test)
         write_report(run)
     finally:
         run.close()
     return run
 
 
-def _set_threads(run: RunFolder, recipe: Recipe) -> None:
-    """Fix the number of CPU threads for the whole life of a run: sums depend on how they are split."""
-    import os
-
+def _environment(run: RunFolder, recipe: Recipe) -> dict[str, Any]:
+    """What floating point depends on. Also sets the number of CPU threads, since sums depend on how they are split."""
     import torch
 
-    threads = run.manifest["notes"].get("threads") or recipe.threads or os.cpu_count() or 1
-    run.note("threads", threads)
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    threads = run.manifest["pins"].get("threads") or recipe.threads or cores
     torch.set_num_threads(threads)
+    device = torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu"
+    versions = {name: version(name) for name in ("stepstar", "torch", "transformers")}
+    return {"threads": threads, "device": device, **versions}
+
+
+def _run_arms(context: Context, train: Sequence[Problem], test: Sequence[Problem]) -> None:
+    """The main arm and its dataset, then the comparison, whose failure must not cost the dataset."""
+    run, recipe = context.run, context.recipe
+    # A hub branch moves; a run stays with the commit that it began with.
+    base = base_policy(
+        recipe.model.name,
+        hub_revision=run.manifest["pins"].get("base") or recipe.model.revision,
+        engine=recipe.engine.type,
+        batch_size=recipe.engine.batch_size,
+    )
+    run.pin(base=base.revision)
+    evaluate(context, base, test, "base")
+    rationalizes = recipe.rationalization.enabled
+    run_arm(context, base, STAR, train, test, rationalize=rationalizes)
+    with run.stage("dataset"):
+        write_dataset(run, STAR)
+    if recipe.compare_without_rationalization and rationalizes:
+        run_arm(context, base, WITHOUT, train, test, rationalize=False)
+    run.drop_stale()
 
 
 def run_arm(
@@ -178,6 +190,9 @@ def _train(
         context.template.hash(),
         *(row.id for row in chosen),
     )
+    if not chosen and arm == WITHOUT:
+        say(f"{arm} · round {round_}: nothing was kept, so the base stays")
+        return replace(base, round=round_)
     problems = {problem.id: problem for problem in train}
     steps = recipe.sft.capped(recipe.sft.steps_of_round(round_), len(chosen))
     label = f"{arm} · round {round_} · train"
@@ -192,7 +207,7 @@ def _train(
             )
             for row in chosen
         ]
-        with context.run.stage(label) as counts, track(label, steps) as bar:
+        with track(label, steps) as bar:
             model, report = fine_tune(
                 loaded.model,
                 rows,
@@ -202,11 +217,11 @@ def _train(
                 seed=seed,
                 on_step=lambda _, __, loss: bar.advance(1, f"loss {loss:.3f}"),
             )
-            counts["tokens"] = report.tokens
         # No wall time here: a checkpoint made again must be the same file.
         facts = {
             "steps": report.steps,
             "rows": report.rows,
+            "tokens": report.tokens,
             "losses": list(report.losses),
             "parent": base.revision,
             "parent_name": base.name,
@@ -218,7 +233,8 @@ def _train(
         revision = save_checkpoint(LoadedModel(model, loaded.tokenizer, name, ""), folder, provenance=facts)
         return {**facts, "revision": revision}
 
-    entry = context.run.checkpoint(name, key, make)
+    with context.run.stage(label):
+        entry = context.run.checkpoint(name, key, make)
     return Policy(
         name, str(context.run.root / "checkpoints" / name), entry["revision"], round_, base.engine, base.batch_size
     )

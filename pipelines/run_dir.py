@@ -1,38 +1,41 @@
 """The run folder: one writer, a manifest that is replaced atomically, and units that are computed once.
 
     config.json    the resolved recipe, nothing defaulted away
-    manifest.json  shards with hashes, checkpoints, costs of each stage, versions
-    records/<table>/shard-<unit>.parquet · checkpoints/ · logs/ · rejects.jsonl · report.html · dataset/
+    manifest.json  shards with hashes, checkpoints, costs of each stage, pins (versions, inputs, device)
+    records/<table>/shard-<unit>.parquet · checkpoints/ · rejects.jsonl · report.html · dataset/
 
 A unit (one shard of one table) is trusted only if the manifest names it, its key matches and its bytes hash right; so a
-kill at any moment costs at most the units at hand. The lock is an flock: it dies with its process.
+kill at any moment costs at most the unit at hand. What the recipe does not say but the result depends on is pinned by
+the first attempt, and a later one that differs is refused.
 """
 
 from __future__ import annotations
 
-import fcntl
-import json
-import os
 import resource
-import shutil
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import IO, Any, TypeVar
 
 from data.errors import RunFolderError
-from data.schema import SCHEMA_VERSION, TABLES
+from data.schema import TABLES
 from data.store import ShardEntry, read_shard, set_aside_foreign, shard_is_whole, write_atomic, write_shard
-from pipelines.recipe import Recipe, differences
+from pipelines.recipe import Recipe
+from pipelines.run_guard import (
+    MANIFEST,
+    as_json,
+    clear_folder,
+    load_manifest,
+    read_config,
+    refuse_differences,
+    settle_config,
+    take_folder,
+)
 
 Record = TypeVar("Record")
-
-
-def _json(value: Any) -> bytes:
-    return (json.dumps(value, indent=1, sort_keys=True, ensure_ascii=False) + "\n").encode()
 
 
 class RunFolder:
@@ -40,39 +43,35 @@ class RunFolder:
 
     def __init__(self, root: Path, manifest: dict[str, Any], lock: IO[str] | None) -> None:
         self.root = root
+        self.set_aside: list[str] = []
+        """Foreign or torn files that were moved out of the way."""
         self._manifest = manifest
         self._lock = lock
         self._whole: set[str] = set()
         """Files whose hash was checked in this process."""
         self._visited: set[str] = set()
         """Units that this process asked for."""
-        self.set_aside: list[str] = []
-        """Foreign or torn files that `open` moved out of the way."""
+        self._stage = ""
+        self._charged = time.monotonic()
+        """Up to when the stage at hand has been charged."""
 
     @classmethod
     def open(cls, root: Path, recipe: Recipe, *, fresh: bool = False) -> RunFolder:
-        """Open a folder for writing: lock it, compare the recipe, load the manifest.
+        """Open a folder for writing: lock it, compare version and recipe, load the manifest.
 
         Raises:
             RunFolderError: another process holds it, it belongs to another recipe, it was made by a newer version, or
                 it is no run folder at all.
         """
-        # The lock file alone is what a process killed at its very start leaves behind.
-        strangers = (
-            {entry.name for entry in root.iterdir()} - {".lock", ".config.json.partial"} if root.is_dir() else ()
-        )
-        if strangers and not (root / "config.json").exists():
-            raise RunFolderError(f"'{root}' is not empty and is no run folder.", "Choose another with --out.")
-        root.mkdir(parents=True, exist_ok=True)
-        lock = _take_lock(root)
+        lock = take_folder(root)
         try:
+            manifest = load_manifest(root)
             if fresh:
-                _clear(root)
-            _check_recipe(root, recipe)
-            if not (root / "config.json").exists():
-                write_atomic(root / "config.json", _json(recipe.model_dump(mode="json")))
-            run = cls(root, _load_manifest(root), lock)
-            run.set_aside += set_aside_foreign(root, {entry["file"] for entry in run.manifest["shards"].values()})
+                clear_folder(root)
+                manifest = load_manifest(root)
+            settle_config(root, recipe)
+            run = cls(root, manifest, lock)
+            run._set_foreign_aside()
         except BaseException:
             lock.close()
             raise
@@ -85,17 +84,42 @@ class RunFolder:
         Raises:
             RunFolderError: it is no run folder.
         """
-        if not (root / "manifest.json").is_file():
-            raise RunFolderError(f"'{root}' is no run folder (no manifest.json).", "Give the folder of a run.")
-        return cls(root, _load_manifest(root), None)
+        if not (root / MANIFEST).is_file():
+            raise RunFolderError(f"'{root}' is no run folder (no {MANIFEST}).", "Give the folder of a run.")
+        return cls(root, load_manifest(root), None)
 
     @property
     def recipe(self) -> Recipe:
         """The recipe that the run was made by."""
-        return Recipe.model_validate(json.loads((self.root / "config.json").read_text()), strict=False)
+        return read_config(self.root)
+
+    @property
+    def manifest(self) -> Mapping[str, Any]:
+        """The manifest as plain JSON."""
+        return self._manifest
+
+    def pin(self, **facts: Any) -> None:
+        """Fix what the result depends on besides the recipe, at the first attempt.
+
+        Raises:
+            RunFolderError: an earlier attempt had another value.
+        """
+        pins = self._manifest["pins"]
+        refuse_differences(
+            self.root,
+            {name: pins[name] for name in facts if name in pins},
+            {name: value for name, value in facts.items() if name in pins},
+            "input or environment",
+        )
+        if any(name not in pins for name in facts):
+            pins.update(facts)
+            self._save()
 
     def unit(self, table: str, name: str, key: str, compute: Callable[[], Iterable[Record]]) -> list[Record]:
-        """The records of one shard: read if it was computed from the same `key`, else computed and written."""
+        """The records of one shard: read if it was computed from the same `key`, else computed and written.
+
+        Generated tokens (`n_tokens` of the rows) are charged to the stage at hand together with the shard.
+        """
         self._visited.add(f"{table}/{name}")
         entry = self._entry(table, name)
         if entry and entry.key == key and self._is_whole(entry):
@@ -104,6 +128,7 @@ class RunFolder:
         entry = write_shard(self.root, f"records/{table}/shard-{name}.parquet", TABLES[table], rows, key=key)
         self._manifest["shards"][f"{table}/{name}"] = asdict(entry)
         self._whole.add(entry.file)
+        self._charge(sum(getattr(row, "n_tokens", 0) for row in rows))
         self._save()
         return rows
 
@@ -113,13 +138,13 @@ class RunFolder:
         return bool(entry and entry.key == key and self._is_whole(entry))
 
     def drop_stale(self) -> None:
-        """Forget the shards that this run, now through, never asked for: an older version cut its work otherwise."""
+        """Forget the shards that this run, now through, never asked for; they are of no attempt that counts."""
         stale = [name for name in self._manifest["shards"] if name not in self._visited]
+        for name in stale:
+            del self._manifest["shards"][name]
         if stale:
-            for name in stale:
-                del self._manifest["shards"][name]
             self._save()
-            self.set_aside += set_aside_foreign(self.root, {row["file"] for row in self._manifest["shards"].values()})
+            self._set_foreign_aside()
 
     def table(self, table: str, prefix: str = "") -> Iterator[Any]:
         """Records of a table whose unit names begin with `prefix`, shard by shard in the order of their names."""
@@ -137,23 +162,17 @@ class RunFolder:
             return dict(entry)
         entry = {**make(folder), "key": key}
         self._manifest["checkpoints"][name] = entry
+        self._charge(entry["tokens"])
         self._save()
         return entry
 
     @contextmanager
-    def stage(self, name: str) -> Iterator[dict[str, float]]:
-        """Time a stage; what the caller puts into the dict (tokens, samples) is added to the stage's costs.
-
-        Costs add up over attempts, so a resumed run reports what it really took.
-        """
-        counts: dict[str, float] = {}
-        started = time.monotonic()
-        yield counts
-        costs = self._manifest["stages"].setdefault(name, {"seconds": 0.0, "peak_mb": 0.0})
-        costs["seconds"] = round(costs["seconds"] + time.monotonic() - started, 3)
-        costs["peak_mb"] = max(costs["peak_mb"], round(peak_memory_mb(), 1))
-        for what, amount in counts.items():
-            costs[what] = costs.get(what, 0) + amount
+    def stage(self, name: str) -> Iterator[None]:
+        """Charge what happens inside to a stage. Costs add up over attempts; a kill loses those of the unit at hand."""
+        self._stage, self._charged = name, time.monotonic()
+        yield
+        self._charge(0)
+        self._stage = ""
         self._save()
 
     def note(self, name: str, value: Any) -> None:
@@ -162,15 +181,20 @@ class RunFolder:
             self._manifest["notes"][name] = value
             self._save()
 
-    @property
-    def manifest(self) -> dict[str, Any]:
-        """The manifest as plain JSON; read only."""
-        return self._manifest
-
     def close(self) -> None:
         """Release the lock."""
         if self._lock:
             self._lock.close()
+
+    def _charge(self, tokens: int) -> None:
+        now = time.monotonic()
+        if self._stage:
+            costs = self._manifest["stages"].setdefault(self._stage, {"seconds": 0.0, "tokens": 0})
+            costs["seconds"] = round(costs["seconds"] + now - self._charged, 3)
+            costs["tokens"] += tokens
+        self._charged = now
+        notes = self._manifest["notes"]
+        notes["peak_mb"] = max(notes.get("peak_mb", 0.0), round(peak_memory_mb(), 1))
 
     def _entry(self, table: str, name: str) -> ShardEntry | None:
         entry = self._manifest["shards"].get(f"{table}/{name}")
@@ -181,63 +205,14 @@ class RunFolder:
             self._whole.add(entry.file)
         return entry.file in self._whole
 
+    def _set_foreign_aside(self) -> None:
+        self.set_aside += set_aside_foreign(self.root, {row["file"] for row in self._manifest["shards"].values()})
+
     def _save(self) -> None:
-        write_atomic(self.root / "manifest.json", _json(self._manifest))
+        write_atomic(self.root / MANIFEST, as_json(self._manifest))
 
 
 def peak_memory_mb() -> float:
-    """Peak resident memory of this process so far, MiB."""
+    """Peak resident memory of this process so far, MiB; verifier workers and GPUs not counted."""
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak / (1 << 20 if sys.platform == "darwin" else 1 << 10)
-
-
-def _take_lock(root: Path) -> IO[str]:
-    try:
-        lock = (root / ".lock").open("a+")
-    except OSError as error:
-        raise RunFolderError(f"cannot write in '{root}': {error.strerror}.", "Choose another with --out.") from error
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        lock.seek(0)
-        holder = lock.read().strip() or "another process"
-        lock.close()
-        raise RunFolderError(f"'{root}' is in use by {holder}.", "Wait for it, or choose another with --out.") from None
-    lock.truncate(0)
-    lock.write(f"process {os.getpid()}")
-    lock.flush()
-    return lock
-
-
-def _clear(root: Path) -> None:
-    for entry in root.iterdir():
-        if entry.name == ".lock":
-            continue
-        if entry.is_dir() and not entry.is_symlink():
-            shutil.rmtree(entry)
-        else:
-            entry.unlink()
-
-
-def _check_recipe(root: Path, recipe: Recipe) -> None:
-    file = root / "config.json"
-    if file.exists():
-        changes = differences(json.loads(file.read_text()), recipe.model_dump(mode="json"))
-        if changes:
-            raise RunFolderError(
-                f"'{root}' was made by another recipe: {'; '.join(changes)}.",
-                "Choose another folder with --out, or start over with --fresh.",
-            )
-
-
-def _load_manifest(root: Path) -> dict[str, Any]:
-    file = root / "manifest.json"
-    if not file.exists():
-        return {"schema_version": SCHEMA_VERSION, "shards": {}, "checkpoints": {}, "stages": {}, "notes": {}}
-    manifest = dict(json.loads(file.read_text()))
-    if manifest["schema_version"] > SCHEMA_VERSION:
-        raise RunFolderError(
-            f"'{root}' was made by a newer stepstar (schema {manifest['schema_version']}).",
-            "Upgrade: pip install -U stepstar.",
-        )
-    return manifest

@@ -13,7 +13,7 @@ from functools import partial
 from importlib.metadata import version
 
 from data.batching import batched
-from data.errors import EngineError, UserError
+from data.errors import UserError
 from data.ids import content_id, derive_seed
 from data.prompts import PromptTemplate
 from data.records import (
@@ -29,7 +29,7 @@ from data.records import (
 )
 from data.steps import split_steps
 from pipelines.policy import Policy
-from pipelines.progress import Tracker, track
+from pipelines.progress import Tracker, say, track
 from pipelines.recipe import Recipe
 from pipelines.run_dir import RunFolder
 from star.generation import Completion, Request, SamplingParams
@@ -104,27 +104,39 @@ def _to_rationale(
 def _generate(context: Context, policy: Policy, draw: Draw, shard: Sequence[Problem]) -> Iterator[Rationale]:
     requests = list(_requests(context, shard, draw, policy.round + 1))
     owners = [problem for problem in shard for _ in range(draw.n)]
-    completions = list(policy.generator.generate(requests))
-    failed = [completion for completion in completions if completion.error]
-    if len(failed) == len(completions):
-        raise EngineError(f"every sample of a shard failed; the first: {failed[0].error}.")
+    completions = _complete(policy, requests)
     for problem, request, completion in zip(owners, requests, completions, strict=True):
         yield _to_rationale(context, policy, draw, problem, request, completion)
 
 
-def verify_texts(problems: Sequence[Problem], texts: Sequence[str]) -> list[Verdict]:
-    """Verdicts on texts, one for each, the problem beside it."""
+def _complete(policy: Policy, requests: Sequence[Request]) -> list[Completion]:
+    """All completions of a shard; the first error among them is told."""
+    completions = list(policy.generator.generate(requests))
+    failed = [completion.error for completion in completions if completion.error]
+    if failed:
+        say(f"{len(failed)} of {len(completions)} samples failed; the first: {failed[0]}")
+    return completions
+
+
+def _verdicts(problems: Sequence[Problem], texts: Sequence[str], reasons: Sequence[FinishReason]) -> Iterator[Verdict]:
+    """Verdicts on texts, one for each, its problem beside it. What the engine failed on is undecided, not wrong."""
     verdicts: dict[int, Verdict] = {}
     for kind in Kind:
-        places = [place for place, problem in enumerate(problems) if problem.kind is kind]
+        places = [
+            place
+            for place, problem in enumerate(problems)
+            if problem.kind is kind and reasons[place] is not FinishReason.ERROR
+        ]
         pairs = [(problems[place].answer, texts[place]) for place in places]
         verdicts |= zip(places, check_answers(pairs, kind=verification_kind(kind)), strict=True)
-    return [verdicts[place] for place in range(len(problems))]
+    failed = Verdict(status=Status.UNDECIDED, extracted="", method="", detail="engine_error")
+    return (verdicts.get(place, failed) for place in range(len(problems)))
 
 
 def _verify(problems: Sequence[Problem], rationales: Sequence[Rationale]) -> Iterator[Verdict]:
     owner = {problem.id: problem for problem in problems}
-    verdicts = verify_texts([owner[row.problem_id] for row in rationales], [row.text for row in rationales])
+    owners = [owner[row.problem_id] for row in rationales]
+    verdicts = _verdicts(owners, [row.text for row in rationales], [row.finish_reason for row in rationales])
     for rationale, verdict in zip(rationales, verdicts, strict=True):
         yield replace(verdict, rationale_id=rationale.id)
 
@@ -145,7 +157,7 @@ def sample(
         UserError: too many checks could not be decided.
     """
     run, found = context.run, list[Rationale]()
-    with run.stage(draw.label) as counts, track(draw.label, len(problems) * draw.n) as bar:
+    with run.stage(draw.label), track(draw.label, len(problems) * draw.n) as bar:
         for place, shard in enumerate(batched(problems, context.recipe.shard_size)):
             unit = f"{draw.unit}-{place:05d}"
             key = content_id(
@@ -157,16 +169,12 @@ def sample(
                 str(draw.n),
                 *(problem.id for problem in shard),
             )
-            fresh = not run.has_unit("rationales", unit, key)
             rows = run.unit("rationales", unit, key, partial(_generate, context, policy, draw, shard))
             checked = run.unit("verdicts", unit, key, partial(_verify, shard, rows))
             verdicts.update((verdict.rationale_id, verdict) for verdict in checked)
             found += rows
-            if fresh:
-                counts["tokens"] = counts.get("tokens", 0) + sum(row.n_tokens for row in rows)
-                counts["samples"] = counts.get("samples", 0) + len(rows)
             _advance(bar, len(rows), [verdicts[row.id].status for row in found])
-    _check_undecided(context.recipe, draw.label, [verdicts[row.id] for row in found])
+    _check_undecided(context.recipe, draw.label, [verdicts[row.id].status for row in found])
     return found
 
 
@@ -175,14 +183,13 @@ def _advance(bar: Tracker, amount: int, statuses: Sequence[Status]) -> None:
     bar.advance(amount, f"accepted {right / max(1, len(statuses)):.0%}")
 
 
-def _check_undecided(recipe: Recipe, label: str, verdicts: Sequence[Verdict]) -> None:
-    undecided = [verdict for verdict in verdicts if verdict.status is Status.UNDECIDED]
-    share = len(undecided) / max(1, len(verdicts))
+def _check_undecided(recipe: Recipe, label: str, statuses: Sequence[Status]) -> None:
+    share = statuses.count(Status.UNDECIDED) / max(1, len(statuses))
     if share > recipe.max_undecided_share:
         raise UserError(
-            f"{label}: {share:.1%} of the checks could not be decided (limit "
-            f"{recipe.max_undecided_share:.0%}); the first: {undecided[0].detail}.",
-            "See the verdicts table, or raise `max_undecided_share`.",
+            f"{label}: {share:.1%} of the answers could not be drawn or checked (limit "
+            f"{recipe.max_undecided_share:.0%}).",
+            "The lines above and the verdicts table say why; mend that, or raise `max_undecided_share`.",
         )
 
 
@@ -191,7 +198,7 @@ def evaluate(context: Context, policy: Policy, problems: Sequence[Problem], arm:
     label = f"{arm} · evaluate round {policy.round}" if policy.round else "evaluate base"
     draw = Draw(unit="", label=label, n=1, params=context.recipe.sampling.params(temperature=0.0, top_p=1.0, top_k=0))
     found: list[Evaluation] = []
-    with context.run.stage(label) as counts, track(label, len(problems)) as bar:
+    with context.run.stage(label), track(label, len(problems)) as bar:
         for place, shard in enumerate(batched(problems, context.recipe.shard_size)):
             unit = f"{arm}-r{policy.round}-{place:05d}"
             key = content_id(
@@ -202,30 +209,26 @@ def evaluate(context: Context, policy: Policy, problems: Sequence[Problem], arm:
                 draw.params.to_json(),
                 *(problem.id for problem in shard),
             )
-            fresh = not context.run.has_unit("evaluations", unit, key)
             rows = context.run.unit(
                 "evaluations", unit, key, partial(_evaluate_shard, context, policy, draw, shard, arm)
             )
             found += rows
-            if fresh:
-                counts["tokens"] = counts.get("tokens", 0) + sum(row.n_tokens for row in rows)
             _advance(bar, len(rows), [row.status for row in found])
+    _check_undecided(context.recipe, label, [row.status for row in found])
     return found
 
 
 def _evaluate_shard(
     context: Context, policy: Policy, draw: Draw, shard: Sequence[Problem], arm: str
 ) -> Iterator[Evaluation]:
-    completions = list(policy.generator.generate(_requests(context, shard, draw, policy.round)))
-    verdicts = verify_texts(shard, [completion.text for completion in completions])
-    for problem, completion, verdict in zip(shard, completions, verdicts, strict=True):
-        # A sample that the engine could not draw was not answered wrongly.
-        status = Status.UNDECIDED if completion.finish_reason is FinishReason.ERROR else verdict.status
+    completions = _complete(policy, list(_requests(context, shard, draw, policy.round)))
+    texts, reasons = [row.text for row in completions], [row.finish_reason for row in completions]
+    for problem, completion, verdict in zip(shard, completions, _verdicts(shard, texts, reasons), strict=True):
         yield Evaluation(
             problem_id=problem.id,
             arm=arm,
             round=policy.round,
-            status=status,
+            status=verdict.status,
             extracted=verdict.extracted,
             text=completion.text,
             finish_reason=completion.finish_reason,
@@ -234,9 +237,8 @@ def _evaluate_shard(
 
 
 def statuses_by_problem(rationales: Sequence[Rationale], verdicts: dict[str, Verdict]) -> dict[str, list[Status]]:
-    """Problem id to the verdicts of its rationales. A sample that the engine failed on counts as undecided."""
+    """Problem id to the verdicts of its rationales."""
     found: dict[str, list[Status]] = defaultdict(list)
     for row in rationales:
-        failed = row.finish_reason is FinishReason.ERROR
-        found[row.problem_id].append(Status.UNDECIDED if failed else verdicts[row.id].status)
+        found[row.problem_id].append(verdicts[row.id].status)
     return found

@@ -12,7 +12,7 @@ from typing import Any
 
 from data.records import Evaluation, Problem, Rationale, Selection, Status, Verdict
 from pipelines.run_dir import RunFolder
-from verifiers.metrics import Interval, bootstrap_interval, paired_interval
+from verifiers.metrics import Interval, paired_interval, wilson_interval
 
 BASE = "base"
 
@@ -96,17 +96,23 @@ def _add_accuracy(summary: Summary, run: RunFolder, problems: dict[str, Problem]
     summary.targets = [level for level in summary.difficulties if level in trained] or summary.difficulties
     marks: dict[tuple[str, int], dict[str, float]] = {}
     for place, found in rows.items():
+        if len(found) < len(test):
+            # The run is still at it: a part of the problems would be the easy part.
+            continue
         summary.outcomes[place] = Counter(_outcome(row) for row in found)
         marks[place] = _marks(found, problems, summary.targets)
-        summary.accuracy[*place, "all"] = bootstrap_interval(list(marks[place].values()))
+        summary.accuracy[*place, "all"] = _proportion(marks[place])
         for level in summary.difficulties:
-            values = list(_marks(found, problems, [level]).values())
-            if values:
-                summary.accuracy[*place, level] = bootstrap_interval(values)
+            summary.accuracy[*place, level] = _proportion(_marks(found, problems, [level]))
     last = max((place for place in marks if place[0] == "star"), default=None)
     if last and (BASE, 0) in marks:
         ids = [key for key in marks[BASE, 0] if key in marks[last]]
         summary.gain = paired_interval([marks[last][key] for key in ids], [marks[BASE, 0][key] for key in ids])
+
+
+def _proportion(marks: dict[str, float]) -> Interval:
+    """Share of right answers with its Wilson interval, which holds near 0 and 1 too."""
+    return wilson_interval(int(sum(marks.values())), len(marks))
 
 
 def _marks(rows: list[Evaluation], problems: dict[str, Problem], levels: list[str]) -> dict[str, float]:

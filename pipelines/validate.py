@@ -6,15 +6,14 @@ rendered prompts, plain and hinted.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 
 from data.errors import UserError
 from data.prompts import PromptTemplate
 from data.records import Kind, Problem, Status
 from pipelines.policy import base_policy
-from pipelines.problems import read_source
-from pipelines.recipe import Recipe, SourceConfig
+from pipelines.problems import Reading, check_reading, count_rejects, read_both
+from pipelines.recipe import Recipe
 from star.rationalize import hint_of
 from verifiers import check_gold
 
@@ -43,14 +42,16 @@ def _check_golds(problems: Sequence[Problem], what: str) -> None:
         )
 
 
-def _look_at(config: SourceConfig, recipe: Recipe, what: str) -> list[Problem]:
-    problems, rejects = read_source(config, recipe.seed)
-    reasons = ", ".join(f"{reason} {count}" for reason, count in Counter(row.reason for row in rejects).items())
-    print(f"{what}: {len(problems)} problems from {config.source}, {len(rejects)} rows rejected {reasons}".rstrip())
-    for reject in rejects[:_SHOWN]:
+def _show(reading: Reading, recipe: Recipe, what: str) -> None:
+    reasons = ", ".join(f"{reason} {count}" for reason, count in count_rejects(reading).items())
+    print(
+        f"{what}: {len(reading.problems)} problems from {reading.config.source}, "
+        f"{len(reading.rejects)} rows rejected {reasons}".rstrip()
+    )
+    for reject in reading.rejects[:_SHOWN]:
         print(f"  {reject.where}: {reject.reason} {reject.detail}".rstrip())
-    _check_golds(problems, what)
-    return problems
+    check_reading(reading, recipe)
+    _check_golds(reading.problems, what)
 
 
 def validate_recipe(recipe: Recipe) -> None:
@@ -60,21 +61,21 @@ def validate_recipe(recipe: Recipe) -> None:
         UserError: something would stop the run.
     """
     template = PromptTemplate(recipe.prompt)
-    train = _look_at(recipe.problems, recipe, "training")
-    _look_at(recipe.evaluation, recipe, "evaluation")
+    train, test = read_both(recipe)
+    _show(train, recipe, "training")
+    _show(test, recipe, "evaluation")
     base_policy(
         recipe.model.name,
         hub_revision=recipe.model.revision,
         engine=recipe.engine.type,
         batch_size=recipe.engine.batch_size,
     )
-    if not train:
-        raise UserError("there is no training problem.", "See the rejected rows above.")
-    print(f"--- first prompt (template {recipe.prompt}, {template.hash()})\n{template.render(train[0])}")
+    first = train.problems[0]
+    print(f"--- first prompt (template {recipe.prompt}, {template.hash()})\n{template.render(first)}")
     if recipe.rationalization.enabled:
-        print(f"--- hinted ({template.hash(hinted=True)})\n{template.render(train[0], hint=hint_of(train[0]))}")
-    rounds = recipe.rounds * len(train)
+        print(f"--- hinted ({template.hash(hinted=True)})\n{template.render(first, hint=hint_of(first))}")
+    samples = recipe.rounds * len(train.problems) * recipe.sampling.n
     print(
-        f"--- {rounds * recipe.sampling.n} samples in {recipe.rounds} rounds, at most {recipe.sampling.max_tokens} "
-        "tokens each, before rationalization"
+        f"--- {samples} samples in {recipe.rounds} rounds, at most {recipe.sampling.max_tokens} tokens each, "
+        "before rationalization"
     )

@@ -13,8 +13,6 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from star.generation.base import Generator
 
-DISTRIBUTION = "stepstar"
-
 # `data` and `verifiers` are common names: another package, or a folder of the user's, may shadow ours.
 for _sibling in ("data", "verifiers", "prm"):
     _spec = find_spec(_sibling)

@@ -34,7 +34,7 @@ class LoadedModel:
 
 def resolve(name: str) -> str:
     """A model name as a path or hub id: `embedded` becomes its folder."""
-    return str(EMBEDDED) if name == "embedded" else name
+    return str(EMBEDDED) if name == "embedded" else os.path.expanduser(name)
 
 
 def check_folder(folder: Path) -> None:
@@ -88,21 +88,18 @@ def load_checkpoint(name: str, *, revision: str | None = None, dtype: str = "aut
     logging.disable_progress_bar()
     path = resolve(name)
     if is_local(path):
-        check_folder(Path(path).expanduser())
+        check_folder(Path(path))
     device = "cuda" if torch.cuda.is_available() else "cpu"
     precision = {"auto": torch.bfloat16 if device == "cuda" else torch.float32}.get(dtype) or getattr(torch, dtype)
     try:
         tokenizer = AutoTokenizer.from_pretrained(path, revision=revision)
         model = AutoModelForCausalLM.from_pretrained(path, revision=revision, dtype=precision, use_safetensors=True)
     except OSError as error:
-        raise UserError(
-            f"cannot load the model '{name}': {str(error).splitlines()[0]}",
-            "Check the name, or download it and give its folder.",
-        ) from error
+        raise _not_loaded(name, error) from error
     tokenizer.padding_side = "left"
     model.requires_grad_(False).eval().to(device)
     commit = getattr(model.config, "_commit_hash", None)
-    return LoadedModel(model, tokenizer, name, commit or weights_revision(Path(path).expanduser()))
+    return LoadedModel(model, tokenizer, name, commit or weights_revision(Path(path)))
 
 
 def save_checkpoint(loaded: LoadedModel, folder: Path, *, provenance: dict[str, Any]) -> str:
@@ -110,12 +107,17 @@ def save_checkpoint(loaded: LoadedModel, folder: Path, *, provenance: dict[str, 
 
     Args:
         loaded: what to save; adapters must have been merged.
-        folder: target; replaced if it exists.
+        folder: target; replaced if it is a checkpoint.
         provenance: parent, data hash, training settings; plain JSON.
 
     Returns:
         The revision of the saved weights.
+
+    Raises:
+        UserError: the folder holds something else.
     """
+    if folder.exists() and any(folder.iterdir()) and not (folder / PROVENANCE).is_file():
+        raise UserError(f"'{folder}' holds something that is no checkpoint of stepstar.", "Choose another folder.")
     partial = folder.with_name(folder.name + ".partial")
     if partial.exists():
         remove_tree(partial)
@@ -130,10 +132,26 @@ def save_checkpoint(loaded: LoadedModel, folder: Path, *, provenance: dict[str, 
     return revision
 
 
-def read_provenance(folder: Path) -> dict[str, Any]:
-    """The provenance of a checkpoint; empty for a folder that stepstar did not make."""
-    file = folder / PROVENANCE
-    return dict(json.loads(file.read_text())) if file.is_file() else {}
+def hub_commit(name: str, revision: str | None) -> str:
+    """The commit that a hub model's branch or tag points to now.
+
+    Raises:
+        UserError: the hub cannot be reached, or has no such model.
+    """
+    from transformers import AutoConfig
+
+    try:
+        # The configuration is small, is needed anyway, and carries the commit that it came from.
+        return str(AutoConfig.from_pretrained(name, revision=revision)._commit_hash)
+    except OSError as error:
+        raise _not_loaded(name, error) from error
+
+
+def _not_loaded(name: str, error: OSError) -> UserError:
+    return UserError(
+        f"cannot load the model '{name}': {str(error).splitlines()[0]}",
+        "Check the name and the network, or download it and give its folder.",
+    )
 
 
 def remove_tree(folder: Path) -> None:

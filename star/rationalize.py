@@ -30,7 +30,8 @@ class RationalizationConfig(Config):
 
 
 _MENTIONS = re.compile(
-    r"as given|given answer|the hint|hinted|(correct|right|final) answer (was|is) (given|provided|known|stated)|"
+    r"\bas given\b|\bgiven answer\b|\bthe hint\b|\bhinted\b|"
+    r"(correct|right|final) answer (was|is) (given|provided|known|stated)|"
     r"we (already )?know (that )?the (correct |final )?answer|as if (i|we|you) did not know|\(CORRECT\)",
     re.IGNORECASE,
 )

@@ -11,6 +11,7 @@ import random
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 from pydantic import Field
@@ -203,7 +204,8 @@ def _step(model: Any, optimizer: Any, batch: Sequence[Row], config: SftConfig, p
 
 
 def _tenths(losses: Sequence[float]) -> tuple[float, ...]:
-    """Mean of each tenth of a list."""
-    size = max(1, len(losses) // 10)
-    parts = [losses[start : start + size] for start in range(0, len(losses), size)]
+    """Mean of each tenth of a list; of each item where there are fewer than ten."""
+    n_parts = min(10, len(losses))
+    borders = [part * len(losses) // n_parts for part in range(n_parts + 1)]
+    parts = [losses[start:end] for start, end in pairwise(borders)]
     return tuple(sum(part) / len(part) for part in parts)

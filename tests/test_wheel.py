@@ -63,7 +63,7 @@ def test_the_readme_names_shipped_recipes_sources_and_verbs() -> None:
 
     text = (ROOT / "README.md").read_text()
     for name in [*shipped_recipes(), *SOURCES, *GENERATED]:
-        assert name in text
+        assert f"`{name}`" in text or f"stepstar run {name}" in text
     for command in app.registered_commands:
         assert command.callback is not None
         assert f"stepstar {command.callback.__name__}" in text

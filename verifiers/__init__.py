@@ -17,8 +17,6 @@ from verifiers.metrics import (
     wilson_interval,
 )
 
-DISTRIBUTION = "stepstar"
-
 __all__ = [
     "Interval",
     "accuracy",

@@ -7,8 +7,10 @@ the single operations are easy, keeping a long chain of them straight is what is
 
 from __future__ import annotations
 
+import difflib
 import random
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 from data.errors import InputError
@@ -16,6 +18,7 @@ from data.ids import derive_seed
 from data.records import Kind, Problem
 
 MAX_DIFFICULTY = 20
+_OPTIONS = ("difficulty", "n", "seed")
 _TEST_SHARE = 10
 """One problem in ten, by hash, is a test problem."""
 
@@ -51,11 +54,24 @@ def split_of(problem: Problem) -> str:
 
 
 def _counts(options: Mapping[str, Any]) -> dict[int, int]:
-    """Number of problems of each difficulty."""
-    wanted = options.get("difficulty", [1, 2, 3])
-    if isinstance(wanted, Mapping):
-        return {int(level): int(count) for level, count in wanted.items()}
-    return dict.fromkeys(map(int, wanted), int(options.get("n", 1000)))
+    """Number of problems of each difficulty, checked."""
+    for name in options:
+        if name not in _OPTIONS:
+            near = difflib.get_close_matches(name, _OPTIONS, 1)
+            cure = f"Did you mean '{near[0]}'?" if near else f"Use {', '.join(_OPTIONS)}."
+            raise InputError(f"arithmetic: unknown option '{name}'.", cure)
+    wanted, each = options.get("difficulty", [1, 2, 3]), options.get("n", 1000)
+    counts = wanted if isinstance(wanted, Mapping) else dict.fromkeys(wanted if isinstance(wanted, list) else [], each)
+    try:
+        return {int(level): _whole(count) for level, count in counts.items()}
+    except (TypeError, ValueError) as error:
+        raise InputError(f"arithmetic: {error}.", "Give whole numbers, e.g. {difficulty: [3, 4], n: 100}.") from error
+
+
+def _whole(count: Any) -> int:
+    if isinstance(count, bool) or not isinstance(count, int) or count < 1:
+        raise ValueError(f"{count!r} is no number of problems")
+    return count
 
 
 def read_arithmetic(options: Mapping[str, Any], split: str = "train") -> Iterator[Problem]:
@@ -69,7 +85,9 @@ def read_arithmetic(options: Mapping[str, Any], split: str = "train") -> Iterato
     Raises:
         InputError: an option is out of range, or a difficulty does not have `n` distinct problems.
     """
-    seed, counts = int(options.get("seed", 0)), _counts(options)
+    seed, counts = options.get("seed", 0), _counts(options)
+    if not isinstance(seed, int):
+        raise InputError(f"arithmetic: the seed {seed!r} is no whole number.", "Give one.")
     if not counts or min(counts) < 1 or max(counts) > MAX_DIFFICULTY:
         raise InputError(f"arithmetic: difficulty {list(counts)} is out of range.", f"Give 1..{MAX_DIFFICULTY}.")
     seen: set[str] = set()
@@ -87,13 +105,4 @@ def read_arithmetic(options: Mapping[str, Any], split: str = "train") -> Iterato
             if problem.id not in seen and split_of(problem) == split:
                 seen.add(problem.id)
                 found += 1
-                yield Problem.create(
-                    prompt=problem.prompt,
-                    answer=problem.answer,
-                    kind=problem.kind,
-                    split=split,
-                    source=problem.source,
-                    difficulty=problem.difficulty,
-                    licence=problem.licence,
-                    solution=problem.solution,
-                )
+                yield replace(problem, split=split)

@@ -1,4 +1,4 @@
-"""The `scripted` engine: answers from a function or a file, for tests and dry runs of a whole pipeline without a model.
+"""The `scripted` engine: answers from a function or a file, for tests and dry runs of generation without a model.
 
 A script maps a request to text. The file form is a JSON object of prompt to text or to a list of texts, of which the
 request's seed picks one; a prompt that the file does not hold gives an error completion, not a guess.
@@ -23,15 +23,16 @@ class ScriptedGenerator:
 
     Args:
         script: text for a request, or None for an error completion.
-        name: stands as the model's name and is hashed into its revision.
+        name: stands as the model's name.
+        content: what the script answers, hashed into its revision.
     """
 
     engine = "scripted"
 
-    def __init__(self, script: Script, *, name: str = "scripted") -> None:
+    def __init__(self, script: Script, *, name: str = "scripted", content: str = "") -> None:
         self._script = script
         self.model = name
-        self.revision = content_id("scripted", name)
+        self.revision = content_id("scripted", name, content)
 
     @classmethod
     def from_file(cls, path: str) -> ScriptedGenerator:
@@ -44,10 +45,13 @@ class ScriptedGenerator:
         if not file.is_file():
             raise InputError(f"no script file '{path}'.", "Give a JSON object of prompt to text or list of texts.")
         try:
-            answers = json.loads(file.read_text(encoding="utf-8"))
+            text = file.read_text(encoding="utf-8")
+            answers = json.loads(text)
         except json.JSONDecodeError as error:
             raise InputError(f"{path}:{error.lineno}: {error.msg}.", "Give a JSON object.") from error
-        return cls(lambda request: _pick(answers.get(request.prompt), request.seed), name=path)
+        if not isinstance(answers, dict):
+            raise InputError(f"{path}: not a JSON object.", "Give a JSON object of prompt to text or list of texts.")
+        return cls(lambda request: _pick(answers.get(request.prompt), request.seed), name=file.name, content=text)
 
     def generate(self, requests: Iterable[Request]) -> Iterator[Completion]:
         """Yield one completion for each request, in order; a word counts as a token."""

@@ -89,10 +89,18 @@ def test_validate_names_golds_that_cannot_be_parsed(tmp_path: Path) -> None:
     assert "frac{1}{" in done.stdout
 
 
-def test_doctor_names_versions_and_exits_by_its_findings() -> None:
+def test_doctor_names_versions_and_finds_nothing_here() -> None:
     done = cli("doctor")
     assert "torch 2.13" in done.stdout
-    assert (done.returncode == 0) == ("all is well" in done.stdout)
+    assert "all is well" in done.stdout
+    assert done.returncode == 0
+
+
+def test_doctor_names_a_torch_that_vllm_does_not_go_with(monkeypatch: pytest.MonkeyPatch) -> None:
+    from pipelines import doctor
+
+    monkeypatch.setattr(doctor, "_version", lambda package: "2.15.0")
+    assert any("torch 2.15.0" in line and "2.13" in line for line in doctor.problems_found())
 
 
 def test_a_users_own_data_package_is_named_with_the_cure(tmp_path: Path) -> None:

@@ -6,10 +6,10 @@ import hashlib
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
-import time
 from collections import Counter
 from pathlib import Path
 
@@ -30,12 +30,20 @@ SMALL = [
 ]
 
 
-def command(folder: Path, *more: str) -> list[str]:
-    return [sys.executable, "-m", "pipelines.cli", "run", "quickstart", *SMALL, *more, "--out", str(folder)]
+def command(folder: Path, *more: str, kill_at: int = 0, when: str = "after") -> list[str]:
+    script = str(Path(__file__).with_name("killed_run.py"))
+    return [sys.executable, script, str(kill_at), when, "run", "quickstart", *SMALL, *more, "--out", str(folder)]
 
 
-def finish(folder: Path, *more: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(command(folder, *more), cwd=ROOT, capture_output=True, text=True, timeout=300, check=False)
+def finish(folder: Path, *more: str, kill_at: int = 0, when: str = "after") -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        command(folder, *more, kill_at=kill_at, when=when),
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
 
 
 def fingerprint(folder: Path) -> dict[str, str]:
@@ -48,39 +56,62 @@ def fingerprint(folder: Path) -> dict[str, str]:
 
 
 @pytest.fixture(scope="module")
-def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, float]:
-    """An uninterrupted run and the seconds it took."""
+def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, int]:
+    """An uninterrupted run and the number of its events."""
     folder = tmp_path_factory.mktemp("whole") / "run"
-    started = time.monotonic()
     done = finish(folder)
     assert done.returncode == 0, done.stderr
-    return folder, time.monotonic() - started
+    return folder, int(done.stderr.rsplit("events ", 1)[1])
 
 
 def test_ten_kills_at_random_moments_leave_the_bytes_of_an_uninterrupted_run(
-    whole: tuple[Path, float], tmp_path: Path
+    whole: tuple[Path, int], tmp_path: Path
 ) -> None:
-    folder, seconds = tmp_path / "run", whole[1]
-    rng, killed = random.Random(20), 0
-    while killed < 10:
-        process = subprocess.Popen(
-            command(folder), cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, start_new_session=True
-        )
-        try:
-            process.wait(timeout=rng.uniform(0.3, 1.0) * seconds)
-            assert process.returncode == 0, process.communicate()[1]
-            break
-        except subprocess.TimeoutExpired:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.communicate()
-            killed += 1
+    folder, rng = tmp_path / "run", random.Random(20)
+    for _ in range(10):
+        # A tenth of the run's events on average between two kills, so that they fall all over its life.
+        done = finish(folder, kill_at=rng.randint(1, whole[1] // 6), when=rng.choice(["before", "after"]))
+        assert done.returncode == -signal.SIGKILL, done.stderr
     done = finish(folder)
     assert done.returncode == 0, done.stderr
-    assert killed >= 2
     assert fingerprint(folder) == fingerprint(whole[0])
 
 
-def test_the_dataset_loads_and_every_row_ends_in_the_gold_answer(whole: tuple[Path, float], tmp_path: Path) -> None:
+def test_a_kill_at_the_very_end_leaves_a_dataset_that_the_next_run_mends(
+    whole: tuple[Path, int], tmp_path: Path
+) -> None:
+    folder = tmp_path / "run"
+    shutil.copytree(whole[0], folder)
+    # Everything is there: the only events left are the dataset's, the manifest's and the report's.
+    for kill_at in (1, 2, 3, 4):
+        done = finish(folder, kill_at=kill_at, when="before")
+        assert done.returncode == -signal.SIGKILL, done.stderr
+    assert finish(folder).returncode == 0
+    assert fingerprint(folder) == fingerprint(whole[0])
+
+
+def test_a_kill_while_a_folder_is_cleared_does_not_lock_the_user_out(whole: tuple[Path, int], tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    shutil.copytree(whole[0], folder)
+    assert finish(folder, "--fresh", kill_at=2, when="before").returncode == -signal.SIGKILL
+    assert finish(folder, "--fresh").returncode == 0
+    assert fingerprint(folder) == fingerprint(whole[0])
+
+
+def test_a_changed_input_is_refused_by_name(tmp_path: Path) -> None:
+    file = tmp_path / "p.jsonl"
+    file.write_text('{"prompt": "12+3=?", "answer": "15"}\n')
+    local = ["problems.source=local", f"problems.path={file}", "problems.options={}"]
+    assert finish(tmp_path / "run", *local, kill_at=6).returncode == -signal.SIGKILL
+    file.write_text('{"prompt": "12+4=?", "answer": "16"}\n')
+    done = finish(tmp_path / "run", *local)
+    assert done.returncode == 2
+    assert "problems: " in done.stderr
+    assert "--fresh" in done.stderr
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # a file that `datasets` leaves open
+def test_the_dataset_loads_and_every_row_ends_in_the_gold_answer(whole: tuple[Path, int], tmp_path: Path) -> None:
     from datasets import load_dataset
 
     rows = load_dataset(str(whole[0] / "dataset"), split="train", cache_dir=str(tmp_path)).to_list()
@@ -95,7 +126,7 @@ def test_the_dataset_loads_and_every_row_ends_in_the_gold_answer(whole: tuple[Pa
     assert str(whole[0]) not in card
 
 
-def test_every_problem_is_accounted_for_once_a_round_and_rounds_train_from_the_base(whole: tuple[Path, float]) -> None:
+def test_every_problem_is_accounted_for_once_a_round_and_rounds_train_from_the_base(whole: tuple[Path, int]) -> None:
     from pipelines.summary import summarize
     from star.checkpoints import EMBEDDED, weights_revision
 
@@ -112,7 +143,7 @@ def test_every_problem_is_accounted_for_once_a_round_and_rounds_train_from_the_b
     assert len({row.id for row in rationales}) == len(rationales)
 
 
-def test_a_finished_run_draws_and_trains_nothing_again(whole: tuple[Path, float]) -> None:
+def test_a_finished_run_draws_and_trains_nothing_again(whole: tuple[Path, int]) -> None:
     before = json.loads((whole[0] / "manifest.json").read_text())
     assert finish(whole[0]).returncode == 0
     after = json.loads((whole[0] / "manifest.json").read_text())
@@ -121,17 +152,18 @@ def test_a_finished_run_draws_and_trains_nothing_again(whole: tuple[Path, float]
         assert after["stages"][stage].get("tokens", 0) == costs.get("tokens", 0)
 
 
-def test_the_report_is_one_file_that_loads_nothing_and_answers_at_the_top(whole: tuple[Path, float]) -> None:
+def test_the_report_is_one_file_that_loads_nothing_and_answers_at_the_top(whole: tuple[Path, int]) -> None:
     page = (whole[0] / "report.html").read_text()
     assert "default-src 'none'" in page
     assert 'src="http' not in page
     assert "Held-out accuracy on the target difficulties went from" in page
 
 
-def test_another_recipe_in_the_folder_exits_with_two_and_one_line(whole: tuple[Path, float]) -> None:
+def test_another_recipe_in_the_folder_exits_with_two_and_one_line(whole: tuple[Path, int]) -> None:
     done = finish(whole[0], "sampling.n=3")
     assert done.returncode == 2
-    assert done.stderr.count("\n") == 1
+    assert done.stderr.startswith("error: ")
+    assert done.stderr.splitlines()[1:] == ["events 0"]
     assert "sampling.n" in done.stderr
 
 
@@ -141,6 +173,7 @@ def test_too_many_bad_rows_stop_the_run_before_anything_is_spent(tmp_path: Path)
     done = finish(tmp_path / "run", "problems.source=local", f"problems.path={file}", "problems.options={}")
     assert done.returncode == 2
     assert "2 of 3 rows" in done.stderr
+    assert (tmp_path / "run/rejects.jsonl").read_text().count("\n") == 2
     assert "p.jsonl:2" in done.stderr
     assert not (tmp_path / "run/records/rationales").exists()
 
@@ -177,7 +210,11 @@ def test_bad_rows_are_set_aside_by_line_and_counted_and_the_run_goes_on(tmp_path
 
 def test_an_interrupt_says_how_to_go_on(tmp_path: Path) -> None:
     process = subprocess.Popen(
-        command(tmp_path / "run"), cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+        command(tmp_path / "run"),
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
     )
     assert process.stderr is not None
     while "sample" not in process.stderr.readline():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 
@@ -9,7 +10,11 @@ import pytest
 import torch
 
 from data.errors import UserError
-from star.checkpoints import EMBEDDED, LoadedModel, load_checkpoint, read_provenance, save_checkpoint, weights_revision
+from star.checkpoints import EMBEDDED, PROVENANCE, LoadedModel, load_checkpoint, save_checkpoint, weights_revision
+
+
+def read_provenance(folder: Path) -> dict[str, object]:
+    return dict(json.loads((folder / PROVENANCE).read_text()))
 
 
 @pytest.mark.parametrize(
@@ -78,3 +83,18 @@ def test_the_embedded_model_has_seen_no_test_problem() -> None:
         row.prompt.split("=?")[0] for row in read_arithmetic({"n": 100, "difficulty": [1, 2, 3], "seed": 2}, "test")
     }
     assert not seen & test
+
+
+def test_a_folder_of_something_else_is_never_replaced(tiny: LoadedModel, tmp_path: Path) -> None:
+    folder = tmp_path / "thesis"
+    folder.mkdir()
+    (folder / "years.tex").write_text("of work")
+    with pytest.raises(UserError, match="thesis"):
+        save_checkpoint(tiny, folder, provenance={})
+    assert (folder / "years.tex").read_text() == "of work"
+
+
+def test_a_home_folder_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shutil.copytree(EMBEDDED, tmp_path / "m")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert load_checkpoint("~/m").revision == weights_revision(EMBEDDED)

@@ -110,6 +110,6 @@ def test_talk_of_the_hint_is_seen(problem: Problem, text: str) -> None:
     assert mentions_hint(text, shown)
 
 
-@pytest.mark.parametrize("text", ["12+3=15\n15-4=11\n#### 11", "So the correct answer is 11."])
+@pytest.mark.parametrize("text", ["12+3=15\n15-4=11\n#### 11", "So the correct answer is 11.", "Ana has given 4 away."])
 def test_an_honest_rationale_is_not_called_leaky(problem: Problem, text: str) -> None:
     assert not mentions_hint(text, problem)

@@ -1,0 +1,124 @@
+"""What stands between a command and a run folder: the lock, the version, the recipe, and `--fresh`."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import IO, Any
+
+from pydantic import ValidationError
+
+from data.errors import RunFolderError
+from data.schema import SCHEMA_VERSION
+from data.store import write_atomic
+from pipelines.recipe import Recipe, differences
+
+CONFIG, MANIFEST, LOCK = "config.json", "manifest.json", ".lock"
+
+
+def as_json(value: Any) -> bytes:
+    """JSON as it is stored: indented, sorted, readable."""
+    return (json.dumps(value, indent=1, sort_keys=True, ensure_ascii=False) + "\n").encode()
+
+
+def take_folder(root: Path) -> IO[str]:
+    """Make the folder if need be and lock it. The lock is an flock: it dies with its process.
+
+    Raises:
+        RunFolderError: it is no run folder, cannot be written, or another process holds it.
+    """
+    try:
+        # A lock and a half-written config are what a process killed at its very start leaves behind.
+        ours = {LOCK, f".{CONFIG}.partial"}
+        strangers = {entry.name for entry in root.iterdir()} - ours if root.exists() else set()
+        if strangers and not (root / CONFIG).exists():
+            raise RunFolderError(f"'{root}' is not empty and is no run folder.", "Choose another with --out.")
+        root.mkdir(parents=True, exist_ok=True)
+        lock = (root / LOCK).open("a+")
+    except OSError as error:
+        raise RunFolderError(f"cannot write in '{root}': {error.strerror}.", "Choose another with --out.") from error
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        lock.seek(0)
+        holder = lock.read().strip() or "another process"
+        lock.close()
+        raise RunFolderError(f"'{root}' is in use by {holder}.", "Wait for it, or choose another with --out.") from None
+    lock.truncate(0)
+    lock.write(f"process {os.getpid()}")
+    lock.flush()
+    return lock
+
+
+def clear_folder(root: Path) -> None:
+    """Delete a run's content. The config goes last: a folder with one is known as a run, whatever else is gone."""
+    order = {MANIFEST: 0, CONFIG: 2}
+    for entry in sorted(root.iterdir(), key=lambda entry: (order.get(entry.name, 1), entry.name)):
+        if entry.name == LOCK:
+            continue
+        if entry.is_dir() and not entry.is_symlink():
+            shutil.rmtree(entry)
+        else:
+            entry.unlink()
+
+
+def load_manifest(root: Path) -> dict[str, Any]:
+    """The manifest of a folder, or an empty one.
+
+    Raises:
+        RunFolderError: a newer stepstar made it.
+    """
+    file = root / MANIFEST
+    if not file.exists():
+        return {
+            "schema_version": SCHEMA_VERSION, "shards": {}, "checkpoints": {}, "stages": {}, "notes": {}, "pins": {}
+        }  # fmt: skip
+    manifest = dict(json.loads(file.read_text(encoding="utf-8")))
+    if manifest["schema_version"] > SCHEMA_VERSION:
+        raise RunFolderError(
+            f"'{root}' was made by a newer stepstar (schema {manifest['schema_version']}).",
+            "Upgrade: pip install -U stepstar.",
+        )
+    return manifest
+
+
+def read_config(root: Path) -> Recipe:
+    """The recipe that a folder was made by; keys that are younger than it take their defaults.
+
+    Raises:
+        RunFolderError: it holds keys that this version does not know.
+    """
+    try:
+        return Recipe.model_validate(json.loads((root / CONFIG).read_text(encoding="utf-8")))
+    except ValidationError as error:
+        key = ".".join(str(part) for part in error.errors()[0]["loc"])
+        raise RunFolderError(
+            f"'{root}' was made by another version of stepstar: this one does not know its '{key}'.",
+            "Use that version, or choose another folder with --out.",
+        ) from error
+
+
+def settle_config(root: Path, recipe: Recipe) -> None:
+    """Store the recipe of a new folder, or compare it with that of an old one.
+
+    Raises:
+        RunFolderError: the folder belongs to another recipe; the difference is named.
+    """
+    if not (root / CONFIG).exists():
+        write_atomic(root / CONFIG, as_json(recipe.model_dump(mode="json")))
+        return
+    refuse_differences(root, read_config(root).model_dump(mode="json"), recipe.model_dump(mode="json"), "recipe")
+
+
+def refuse_differences(root: Path, old: Mapping[str, Any], new: Mapping[str, Any], what: str) -> None:
+    """Raise a RunFolderError that names what differs, if anything does."""
+    changes = differences(old, new)
+    if changes:
+        raise RunFolderError(
+            f"'{root}' was made with another {what}: {'; '.join(changes)}.",
+            "Choose another folder with --out, or start over with --fresh.",
+        )
