@@ -10,8 +10,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from data.records import Evaluation, Problem, Rationale, Selection, Status, Verdict
+from data.records import Evaluation, Origin, Problem, Rationale, Selection, Status, Verdict
 from pipelines.run_dir import RunFolder
+from verifiers import StepStatus, check_steps
 from verifiers.metrics import Interval, paired_interval, wilson_interval
 
 BASE = "base"
@@ -50,6 +51,8 @@ class Summary:
     """(arm, round, difficulty) to (problems with a kept rationale, problems)."""
     reasons: dict[tuple[str, int, str], Counter[str]] = field(default_factory=dict)
     """(arm, round, origin) to the selection's reasons."""
+    wrong_steps: dict[tuple[str, int, str], tuple[int, int]] = field(default_factory=dict)
+    """(arm, round, origin) to (kept rationales in which a step's own arithmetic is wrong, kept rationales)."""
     traces: list[Trace] = field(default_factory=list)
     """A few rationales of each kind to read."""
     costs: dict[str, dict[str, float]] = field(default_factory=dict)
@@ -139,6 +142,9 @@ def _add_selections(
         reached = Counter(problems[key].difficulty for key in kept)
         for level, size in sizes.items():
             summary.kept_share[*place, level] = (reached[level], size)
+        trained = [rationales[row.rationale_id] for row in selections if row.kept]
+        for origin in Origin:
+            _add_wrong_steps(summary, (*place, str(origin)), [row for row in trained if row.origin is origin])
         for row in selections:
             reasons = summary.reasons.setdefault((*place, str(rationales[row.rationale_id].origin)), Counter())
             reasons[row.reason] += 1
@@ -146,6 +152,14 @@ def _add_selections(
     last = max((place for place in by_round if place[0] == "star"), default=None)
     if last:
         summary.traces = list(_to_read(by_round[last], rationales, verdicts, problems, set(summary.targets), samples))
+
+
+def _add_wrong_steps(summary: Summary, place: tuple[str, int, str], kept: list[Rationale]) -> None:
+    """Count the rationales that are right in the end and wrong on the way."""
+    if kept:
+        verdicts = (check_steps("", row.steps) for row in kept)
+        wrong = sum(any(step.status is StepStatus.INCORRECT for step in steps) for steps in verdicts)
+        summary.wrong_steps[place] = (wrong, len(kept))
 
 
 def _to_read(

@@ -16,14 +16,18 @@ from verifiers.metrics import (
     pass_at_k,
     wilson_interval,
 )
+from verifiers.steps import StepStatus, StepVerdict, check_steps
 
 __all__ = [
     "Interval",
+    "StepStatus",
+    "StepVerdict",
     "accuracy",
     "bootstrap_interval",
     "check_answer",
     "check_answers",
     "check_gold",
+    "check_steps",
     "majority",
     "paired_interval",
     "pass_at_k",
