@@ -25,7 +25,7 @@ tags:
 ---
 # {name}
 
-{n_rows} verified rationales of {n_problems} problems, made by [stepstar]({url}) {version}.
+{n_rows} verified rationales of {n_problems} problems, made by stepstar {version}.
 
 ```python
 from datasets import load_dataset
@@ -44,8 +44,6 @@ answer was shown as a hint while the rationale was written (the hint is in no ro
 |---|---|---|---|
 {models}
 """
-
-PROJECT_URL = "https://pypi.org/project/stepstar"
 
 
 def _size_category(rows: int) -> str:
@@ -77,7 +75,6 @@ def dataset_card(name: str, rows: Sequence[dict[str, Any]], *, version: str) -> 
         size=_size_category(len(rows)),
         name=name,
         n_rows=len(rows),
-        url=PROJECT_URL,
         version=version,
         n_problems=len({row["problem_id"] for row in rows}),
         counts="\n".join(lines),
