@@ -26,6 +26,14 @@ from verifiers.equivalence import Outcome, decide
 from verifiers.phrases import NO_PAYLOAD, Candidate, hash_lines, options, sentences
 from verifiers.wording import letter
 
+_PROSE_WORD = re.compile(r"(?<![\\\w])[A-Za-z]{2,}\b")
+_CONDITION = re.compile(
+    r"\b(?:not|no|never|than|least|most|between|either|or|if|unless|maybe|perhaps|possibly)\b|n't", re.IGNORECASE
+)
+    r"\b(?:not|no|never|than|least|most|between|either|or|if|unless|maybe|perhaps|possibly)\b|n't", re.I
+)
+"""Words that make the number of a sentence something else than its answer."""
+
 
 @dataclass(frozen=True, slots=True)
 class Extraction:
@@ -34,7 +42,7 @@ class Extraction:
     answer: str
     """The answer as written, without its box or sentence; empty if there is none."""
     how: str
-    """`boxed`, `boxed_list`, `hash`, `phrase`, `bold`, `last_number`, `letter`, `as_given`, or why there is none."""
+    """`boxed`, `boxed_list`, `hash`, `phrase`, `phrase_number`, `bold`, `last_number`, `letter`, `as_given`, or why there is none."""
 
 
 _BOX = re.compile(r"\\(?:boxed|fbox|framebox)(?![a-zA-Z])\s*")
@@ -160,7 +168,16 @@ def _settled(text: str, found: Candidate) -> Extraction:
     parts = re.split(r"\s+or\s+", found.payload)
     if len(parts) > 1 and not _all_same(parts):
         return Extraction("", "several_answers")
-    return Extraction(found.payload, found.how)
+    number = _only_number(found.payload) if found.how == "phrase" else ""
+    return Extraction(number, "phrase_number") if number else Extraction(found.payload, found.how)
+
+
+def _only_number(payload: str) -> str:
+    """The number of a sentence that holds just one (`she has 5 apples left`); empty for anything else."""
+    if len(payload) > _MAX_BARE or len(_PROSE_WORD.findall(payload)) < 4 or _CONDITION.search(payload):
+        return ""
+    numbers = [match.group() for match in _NUMBER.finditer(payload)]
+    return numbers[0] if len(numbers) == 1 else ""
 
 
 def _with_neighbours(text: str, last: Candidate) -> Extraction:

@@ -109,3 +109,27 @@ def test_a_megabyte_of_anything_is_read_in_linear_time(text: str) -> None:
     # No clock: what is quadratic in a megabyte does not come back within the life of a CI run.
     for kind in ("text", "choice", "auto", "answer"):
         assert len(extract_answer(text, kind=kind).answer) <= len(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "answer"),
+    [
+        ("Final Answer:\nThe hospital makes a profit of $10,000 from these visits each day.", "$10,000"),
+        ("The answer is that she has 5 apples left.", "5"),
+        ("So the final answer is 12 more minutes.", "12 more minutes"),
+    ],
+)
+def test_the_number_of_a_sentence_that_holds_just_one_is_its_answer(text: str, answer: str) -> None:
+    assert extract_answer(text, kind="text").answer == answer
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "The answer is that she has more than 5 apples left.",
+        "The answer is that she would have 5 apples if he left.",
+        "The answer is that 3 of her 5 apples are left.",
+    ],
+)
+def test_a_number_that_a_sentence_does_not_give_as_its_answer_is_not_taken(text: str) -> None:
+    assert extract_answer(text, kind="text").answer not in ("3", "5")
