@@ -30,8 +30,6 @@ _PROSE_WORD = re.compile(r"(?<![\\\w])[A-Za-z]{2,}\b")
 _CONDITION = re.compile(
     r"\b(?:not|no|never|than|least|most|between|either|or|if|unless|maybe|perhaps|possibly)\b|n't", re.IGNORECASE
 )
-    r"\b(?:not|no|never|than|least|most|between|either|or|if|unless|maybe|perhaps|possibly)\b|n't", re.I
-)
 """Words that make the number of a sentence something else than its answer."""
 
 
@@ -42,7 +40,8 @@ class Extraction:
     answer: str
     """The answer as written, without its box or sentence; empty if there is none."""
     how: str
-    """`boxed`, `boxed_list`, `hash`, `phrase`, `phrase_number`, `bold`, `last_number`, `letter`, `as_given`, or why there is none."""
+    """`boxed`, `boxed_list`, `hash`, `phrase`, `phrase_number`, `bold`, `last_number`, `letter`, `as_given`, or why there
+    is none."""
 
 
 _BOX = re.compile(r"\\(?:boxed|fbox|framebox)(?![a-zA-Z])\s*")
