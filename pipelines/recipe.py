@@ -100,7 +100,7 @@ class Recipe(Config):
     compare_without_rationalization: bool = False
     """Run a second arm without rationalization, for the report's comparison."""
     shard_size: int = Field(default=128, ge=1)
-    """Problems in one shard: the most sampling that a kill can cost. A training that is cut off begins again."""
+    """Problems in one shard: the most sampling that a kill can cost."""
     max_reject_share: float = Field(default=0.05, ge=0, le=1)
     """The run stops before spending anything if more than this share of the input rows is unusable."""
     max_undecided_share: float = Field(default=0.05, ge=0, le=1)

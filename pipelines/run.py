@@ -31,6 +31,7 @@ from star.encoding import encode_completion, encode_prompt, pad_id
 from star.rationalize import failed_problems, is_drawn
 from star.selection import select
 from star.sft import Row, fine_tune
+from star.training_state import TrainingState
 
 STAR = "star"
 WITHOUT = "no_rationalization"
@@ -197,6 +198,9 @@ def _train(
     steps = recipe.sft.capped(recipe.sft.steps_of_round(round_), len(chosen))
     label = f"{arm} · round {round_} · train"
 
+    place = context.run.root / "checkpoints"
+    state = TrainingState(place / f"{name}.training.safetensors", key=key, every_s=recipe.sft.save_every_s)
+
     def make(folder: Path) -> dict[str, Any]:
         loaded = load_checkpoint(base.path, revision=base.hub_revision, dtype="float32")
         assert loaded.revision == base.revision, "a round must train from the base"
@@ -215,6 +219,7 @@ def _train(
                 steps=steps,
                 pad=pad_id(loaded.tokenizer),
                 seed=seed,
+                state=state,
                 on_step=lambda _, __, loss: bar.advance(1, f"loss {loss:.3f}"),
             )
         # No wall time here: a checkpoint made again must be the same file.
@@ -235,6 +240,5 @@ def _train(
 
     with context.run.stage(label):
         entry = context.run.checkpoint(name, key, make)
-    return Policy(
-        name, str(context.run.root / "checkpoints" / name), entry["revision"], round_, base.engine, base.batch_size
-    )
+    state.clear()
+    return Policy(name, str(place / name), entry["revision"], round_, base.engine, base.batch_size)

@@ -18,6 +18,7 @@ from pydantic import Field
 
 from data.config import Config
 from data.errors import UserError
+from star.training_state import TrainingState
 
 
 class SftConfig(Config):
@@ -37,6 +38,8 @@ class SftConfig(Config):
     weight_decay: float = Field(default=0.01, ge=0)
     max_epochs: float = Field(default=20.0, gt=0)
     """A small round trains no more than this many passes over its rows."""
+    save_every_s: float = Field(default=60, ge=0)
+    """Seconds between two saves of weights, optimizer and position: the most training that a kill can cost."""
     lora_rank: int = Field(default=0, ge=0)
     """Rank of LoRA adapters on all linear layers; 0 trains every weight."""
 
@@ -143,6 +146,7 @@ def fine_tune(
     steps: int,
     pad: int,
     seed: int,
+    state: TrainingState | None = None,
     on_step: Callable[[int, int, float], None] | None = None,
 ) -> tuple[Any, TrainingReport]:
     """Train a model on rows and return it, in evaluation mode, adapters merged.
@@ -154,6 +158,7 @@ def fine_tune(
         steps: optimizer steps, before the cap of `max_epochs`.
         pad: id for padding, always masked.
         seed: seed of the order.
+        state: where the training is saved now and then, and resumed from, to the bit.
         on_step: called with (step, steps, loss) after each optimizer step.
 
     Raises:
@@ -166,14 +171,18 @@ def fine_tune(
     torch.manual_seed(seed)
     model = _with_adapters(model, config.lora_rank).train()
     steps = config.capped(steps, len(rows))
-    trainable = [weight for weight in model.parameters() if weight.requires_grad]
-    optimizer = torch.optim.AdamW(trainable, lr=config.learning_rate, weight_decay=config.weight_decay)
+    weights = {name: weight for name, weight in model.named_parameters() if weight.requires_grad}
+    optimizer = torch.optim.AdamW(weights.values(), lr=config.learning_rate, weight_decay=config.weight_decay)
     order = batch_order([len(row.prompt) + len(row.completion) for row in rows], config.batch_size, steps, seed)
-    losses, started = [], time.monotonic()
-    for step, batch in enumerate(order):
+    started = time.monotonic()
+    losses = state.restore(weights, optimizer) if state else []
+    for step in range(len(losses), steps):
+        batch = order[step]
         for group in optimizer.param_groups:
             group["lr"] = learning_rate_at(step, steps, config)
-        losses.append(_step(model, optimizer, [rows[index] for index in batch], config, pad, trainable))
+        losses.append(_step(model, optimizer, [rows[index] for index in batch], config, pad, list(weights.values())))
+        if state:
+            state.save(weights, optimizer, losses)
         if on_step:
             on_step(step + 1, steps, losses[-1])
     if config.lora_rank:

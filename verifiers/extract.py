@@ -40,8 +40,8 @@ class Extraction:
     answer: str
     """The answer as written, without its box or sentence; empty if there is none."""
     how: str
-    """`boxed`, `boxed_list`, `hash`, `phrase`, `phrase_number`, `bold`, `last_number`, `letter`, `as_given`, or why there
-    is none."""
+    """`boxed`, `boxed_list`, `hash`, `phrase`, `phrase_number`, `bold`, `last_number`, `letter`, `as_given`, or why
+    there is none."""
 
 
 _BOX = re.compile(r"\\(?:boxed|fbox|framebox)(?![a-zA-Z])\s*")

@@ -25,6 +25,7 @@ SMALL = [
     "shard_size=8",
     "engine.batch_size=32",
     "sft.steps=12",
+    "sft.save_every_s=0",
     "rounds=2",
     "threads=1",
 ]

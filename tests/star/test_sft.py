@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
+from pathlib import Path
 
 import pytest
 import torch
@@ -12,6 +13,7 @@ from data.errors import UserError
 from star.checkpoints import LoadedModel
 from star.encoding import decode_tokens, encode_completion, encode_prompt, pad_id
 from star.sft import Row, SftConfig, batch_order, completion_loss, fine_tune, learning_rate_at
+from star.training_state import TrainingState
 
 
 def rows(tiny: LoadedModel) -> list[Row]:
@@ -111,3 +113,53 @@ def test_prompt_and_completion_round_trip_through_the_tokenizer(tiny: LoadedMode
     assert ids[-1] == tiny.tokenizer.eos_token_id
     assert decode_tokens(tiny.tokenizer, ids) == text
     assert encode_prompt(tiny.tokenizer, "1+1=?\n")[0] == tiny.tokenizer.bos_token_id
+
+
+@pytest.mark.parametrize("rank", [0, 4])
+def test_a_training_that_was_stopped_goes_on_to_equal_bits(tiny: LoadedModel, tmp_path: Path, rank: int) -> None:
+    config = SftConfig(batch_size=2, max_epochs=100, lora_rank=rank, save_every_s=0)
+    whole, report = fine_tune(copy.deepcopy(tiny.model), rows(tiny), config, steps=9, pad=0, seed=3)
+    state = TrainingState(tmp_path / "t.safetensors", key="k", every_s=0)
+
+    def stop(step: int, _: int, __: float) -> None:
+        if step == 4:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        fine_tune(copy.deepcopy(tiny.model), rows(tiny), config, steps=9, pad=0, seed=3, state=state, on_step=stop)
+    seen: list[int] = []
+    resumed, again = fine_tune(
+        copy.deepcopy(tiny.model),
+        rows(tiny),
+        config,
+        steps=9,
+        pad=0,
+        seed=3,
+        state=state,
+        on_step=lambda step, _, __: seen.append(step),
+    )
+    assert seen == [5, 6, 7, 8, 9]
+    assert again.losses == report.losses
+    for one, other in zip(whole.parameters(), resumed.parameters(), strict=True):
+        assert torch.equal(one, other)
+
+
+@pytest.mark.parametrize("harm", ["other key", "cut off"])
+def test_a_state_of_another_training_or_a_damaged_one_is_not_used(tiny: LoadedModel, tmp_path: Path, harm: str) -> None:
+    config, file = SftConfig(batch_size=2, max_epochs=100), tmp_path / "t.safetensors"
+    fine_tune(
+        copy.deepcopy(tiny.model),
+        rows(tiny),
+        config,
+        steps=3,
+        pad=0,
+        seed=3,
+        state=TrainingState(file, key="k", every_s=0),
+    )
+    if harm == "cut off":
+        file.write_bytes(file.read_bytes()[:-100])
+    state = TrainingState(file, key="k" if harm == "cut off" else "other", every_s=0)
+    model, _ = fine_tune(copy.deepcopy(tiny.model), rows(tiny), config, steps=3, pad=0, seed=3, state=state)
+    plain, _ = fine_tune(copy.deepcopy(tiny.model), rows(tiny), config, steps=3, pad=0, seed=3)
+    for one, other in zip(model.parameters(), plain.parameters(), strict=True):
+        assert torch.equal(one, other)
