@@ -18,6 +18,9 @@ class Tracker(Protocol):
     def advance(self, amount: int, note: str = "") -> None:
         """Add finished items; `note` replaces the text beside the bar, e.g. `accepted 45 %`."""
 
+    def reach(self, done: int, note: str = "") -> None:
+        """Set the number of finished items, where an earlier attempt may have done some."""
+
 
 class _LineTracker:
     """One line every 30 seconds and one at the end."""
@@ -32,6 +35,9 @@ class _LineTracker:
         self.note = note or self.note
         if time.monotonic() - self.printed >= QUIET_SECONDS:
             self.print()
+
+    def reach(self, done: int, note: str = "") -> None:
+        self.advance(done - self.done, note)
 
     def print(self) -> None:
         """Write the line."""
@@ -51,6 +57,10 @@ class _BarTracker:
     def advance(self, amount: int, note: str = "") -> None:
         fields = {"note": note} if note else {}
         self._bar.update(self._task, advance=amount, **fields)  # type: ignore[attr-defined]
+
+    def reach(self, done: int, note: str = "") -> None:
+        fields = {"note": note} if note else {}
+        self._bar.update(self._task, completed=done, **fields)  # type: ignore[attr-defined]
 
 
 @contextmanager

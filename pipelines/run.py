@@ -15,23 +15,20 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from data.ids import content_id, derive_seed
+from data.ids import content_id
 from data.prompts import PromptTemplate
 from data.records import Problem, Rationale, Selection, Verdict
 from pipelines.dataset import write_dataset
 from pipelines.policy import Policy, base_policy
 from pipelines.problems import load_problems
-from pipelines.progress import say, track
+from pipelines.progress import say
 from pipelines.recipe import Recipe
 from pipelines.report import write_report
 from pipelines.run_dir import RunFolder
 from pipelines.stages import CODE_VERSION, Context, Draw, evaluate, sample, statuses_by_problem
-from star.checkpoints import LoadedModel, load_checkpoint, save_checkpoint
-from star.encoding import encode_completion, encode_prompt, pad_id
+from pipelines.training import Training
 from star.rationalize import failed_problems, is_drawn
 from star.selection import select
-from star.sft import Row, fine_tune
-from star.training_state import TrainingState
 
 STAR = "star"
 WITHOUT = "no_rationalization"
@@ -178,67 +175,9 @@ def _train(
 ) -> Policy:
     """Fine-tune from the base on what was kept, and return the new policy."""
     kept = {selection.rationale_id for selection in selections if selection.kept}
-    chosen = sorted((row for row in rationales if row.id in kept), key=lambda row: row.id)
-    recipe, name = context.recipe, f"generator-{arm}-r{round_}"
-    seed = derive_seed(recipe.seed, "sft", round_)
-    key = content_id(
-        "sft",
-        base.revision,
-        recipe.sft.model_dump_json(),
-        str(round_),
-        str(seed),
-        CODE_VERSION,
-        context.template.hash(),
-        *(row.id for row in chosen),
-    )
-    if not chosen and arm == WITHOUT:
+    if not kept and arm == WITHOUT:
         say(f"{arm} · round {round_}: nothing was kept, so the base stays")
         return replace(base, round=round_)
     problems = {problem.id: problem for problem in train}
-    steps = recipe.sft.capped(recipe.sft.steps_of_round(round_), len(chosen))
-    label = f"{arm} · round {round_} · train"
-
-    place = context.run.root / "checkpoints"
-    state = TrainingState(place / f"{name}.training.safetensors", key=key, every_s=recipe.sft.save_every_s)
-
-    def make(folder: Path) -> dict[str, Any]:
-        loaded = load_checkpoint(base.path, revision=base.hub_revision, dtype="float32")
-        assert loaded.revision == base.revision, "a round must train from the base"
-        rows = [
-            Row(
-                encode_prompt(loaded.tokenizer, context.template.render(problems[row.problem_id])),
-                encode_completion(loaded.tokenizer, row.text),
-            )
-            for row in chosen
-        ]
-        with track(label, steps) as bar:
-            model, report = fine_tune(
-                loaded.model,
-                rows,
-                recipe.sft,
-                steps=steps,
-                pad=pad_id(loaded.tokenizer),
-                seed=seed,
-                state=state,
-                on_step=lambda _, __, loss: bar.advance(1, f"loss {loss:.3f}"),
-            )
-        # No wall time here: a checkpoint made again must be the same file.
-        facts = {
-            "steps": report.steps,
-            "rows": report.rows,
-            "tokens": report.tokens,
-            "losses": list(report.losses),
-            "parent": base.revision,
-            "parent_name": base.name,
-            "round": round_,
-            "arm": arm,
-            "seed": seed,
-            "data": key,
-        }
-        revision = save_checkpoint(LoadedModel(model, loaded.tokenizer, name, ""), folder, provenance=facts)
-        return {**facts, "revision": revision}
-
-    with context.run.stage(label):
-        entry = context.run.checkpoint(name, key, make)
-    state.clear()
-    return Policy(name, str(place / name), entry["revision"], round_, base.engine, base.batch_size)
+    chosen = sorted((row for row in rationales if row.id in kept), key=lambda row: row.id)
+    return Training(context, base, arm, round_, [(problems[row.problem_id], row) for row in chosen]).run()

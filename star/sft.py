@@ -8,7 +8,6 @@ accumulation changes nothing but memory.
 from __future__ import annotations
 
 import random
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -70,7 +69,6 @@ class TrainingReport:
     """Tokens that went through the model, padding not counted."""
     losses: tuple[float, ...]
     """Mean loss of each tenth of the training, nats a completion token."""
-    seconds: float
 
 
 def batch_order(lengths: Sequence[int], batch_size: int, steps: int, seed: int) -> list[list[int]]:
@@ -173,8 +171,8 @@ def fine_tune(
     steps = config.capped(steps, len(rows))
     weights = {name: weight for name, weight in model.named_parameters() if weight.requires_grad}
     optimizer = torch.optim.AdamW(weights.values(), lr=config.learning_rate, weight_decay=config.weight_decay)
-    order = batch_order([len(row.prompt) + len(row.completion) for row in rows], config.batch_size, steps, seed)
-    started = time.monotonic()
+    lengths = [len(row.prompt) + len(row.completion) for row in rows]
+    order = batch_order(lengths, config.batch_size, steps, seed)
     losses = state.restore(weights, optimizer) if state else []
     for step in range(len(losses), steps):
         batch = order[step]
@@ -188,10 +186,8 @@ def fine_tune(
     if config.lora_rank:
         model = model.merge_and_unload()
     model.requires_grad_(False).eval()
-    tokens = sum(len(rows[index].prompt) + len(rows[index].completion) for batch in order for index in batch)
-    return model, TrainingReport(
-        steps=steps, rows=len(rows), tokens=tokens, losses=_tenths(losses), seconds=time.monotonic() - started
-    )
+    tokens = sum(lengths[index] for batch in order for index in batch)
+    return model, TrainingReport(steps=steps, rows=len(rows), tokens=tokens, losses=_tenths(losses))
 
 
 def _step(model: Any, optimizer: Any, batch: Sequence[Row], config: SftConfig, pad: int, trainable: Any) -> float:

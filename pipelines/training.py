@@ -1,0 +1,105 @@
+"""The training of a round: from the base, on what was kept, to a checkpoint with its parent; resumed where it stood."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from data.ids import content_id, derive_seed
+from data.records import Problem, Rationale
+from pipelines.policy import Policy
+from pipelines.progress import track
+from pipelines.stages import CODE_VERSION, Context
+from star.checkpoints import LoadedModel, load_checkpoint, save_checkpoint
+from star.encoding import encode_completion, encode_prompt, pad_id
+from star.sft import Row, TrainingReport, fine_tune
+from star.training_state import TrainingState
+
+
+@dataclass(frozen=True, slots=True)
+class Training:
+    """One fine-tuning: what it starts from, on what, in which arm and round."""
+
+    context: Context
+    base: Policy
+    arm: str
+    round: int
+    examples: Sequence[tuple[Problem, Rationale]]
+
+    @property
+    def name(self) -> str:
+        """Name of the checkpoint."""
+        return f"generator-{self.arm}-r{self.round}"
+
+    @property
+    def seed(self) -> int:
+        """Seed of the order of the rows; the same in every arm."""
+        return derive_seed(self.context.recipe.seed, "sft", self.round)
+
+    @property
+    def key(self) -> str:
+        """Hash of everything that the result depends on."""
+        settings = self.context.recipe.sft.model_dump_json()
+        texts = (rationale.id for _, rationale in self.examples)
+        template = self.context.template.hash()
+        return content_id("sft", self.base.revision, settings, str(self.round), str(self.seed), CODE_VERSION, template,
+                          *texts)  # fmt: skip
+
+    def run(self) -> Policy:
+        """Train, or read what was trained, and return the new policy."""
+        run, folder = self.context.run, self.context.run.root / "checkpoints"
+        every_s = self.context.recipe.sft.save_every_s
+        state = TrainingState(folder / f"{self.name}.training.safetensors", key=self.key, every_s=every_s)
+        with run.stage(self._label):
+            entry = run.checkpoint(self.name, self.key, lambda target: self._make(target, state))
+        state.clear()
+        base = self.base
+        return Policy(self.name, str(folder / self.name), entry["revision"], self.round, base.engine, base.batch_size)
+
+    @property
+    def _label(self) -> str:
+        return f"{self.arm} · round {self.round} · train"
+
+    def _make(self, folder: Path, state: TrainingState) -> dict[str, Any]:
+        """Train and save; returns what the manifest records. No wall time: made again, it must be the same file."""
+        loaded = load_checkpoint(self.base.path, revision=self.base.hub_revision, dtype="float32")
+        assert loaded.revision == self.base.revision, "a round must train from the base"
+        model, report = self._fine_tune(loaded, state)
+        facts = {
+            "steps": report.steps,
+            "rows": report.rows,
+            "tokens": report.tokens,
+            "losses": list(report.losses),
+            "parent": self.base.revision,
+            "parent_name": self.base.name,
+            "round": self.round,
+            "arm": self.arm,
+            "seed": self.seed,
+            "data": self.key,
+        }
+        revision = save_checkpoint(LoadedModel(model, loaded.tokenizer, self.name, ""), folder, provenance=facts)
+        return {**facts, "revision": revision}
+
+    def _fine_tune(self, loaded: LoadedModel, state: TrainingState) -> tuple[Any, TrainingReport]:
+        config, tokenizer = self.context.recipe.sft, loaded.tokenizer
+        rows = [
+            Row(
+                encode_prompt(tokenizer, self.context.template.render(problem)),
+                encode_completion(tokenizer, rationale.text),
+            )
+            for problem, rationale in self.examples
+        ]
+        steps = config.capped(config.steps_of_round(self.round), len(rows))
+        with track(self._label, steps) as bar:
+            return fine_tune(
+                loaded.model,
+                rows,
+                config,
+                steps=steps,
+                pad=pad_id(tokenizer),
+                seed=self.seed,
+                state=state,
+                on_step=lambda step, _, loss: bar.reach(step, f"loss {loss:.3f}"),
+            )
