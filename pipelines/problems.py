@@ -17,6 +17,7 @@ from data.records import Kind, Problem
 from data.sources import Reject, deduplicate, read_problems
 from data.sources.reading import find_files
 from data.store import sha256_of, write_atomic
+from pipelines.progress import say
 from pipelines.recipe import Recipe, SourceConfig
 from pipelines.run_dir import RunFolder
 
@@ -135,6 +136,9 @@ def _read_and_check(run: RunFolder, recipe: Recipe) -> tuple[list[Problem], list
     # Before the checks: a user whose run is refused needs the list most.
     write_atomic(run.root / "rejects.jsonl", "".join(lines).encode())
     run.note("rejects", count_rejects(*readings))
+    counts = ", ".join(f"{reason} {count}" for reason, count in count_rejects(*readings).items())
+    if counts:
+        say(f"rows set aside: {counts}; see {run.root / 'rejects.jsonl'}")
     for reading in readings:
         check_reading(reading, recipe)
     return readings[0].problems, readings[1].problems

@@ -153,7 +153,7 @@ def load_recipe(name: str, overrides: Iterable[str] = ()) -> Recipe:
         raise UserError(f"{file}: not a mapping of keys to values.", "See a shipped recipe for the form.")
     for override in overrides:
         _apply(content, override)
-    return parse_recipe(content, where=str(file))
+    return parse_recipe(content, where=f"recipe {name}")
 
 
 def parse_recipe(content: Mapping[str, Any], *, where: str) -> Recipe:
@@ -203,16 +203,30 @@ def _user_error(error: ValidationError, where: str) -> UserError:
     first = error.errors()[0]
     path = ".".join(str(part) for part in first["loc"])
     if first["type"] == "extra_forbidden":
-        near = difflib.get_close_matches(path.split(".")[-1], _keys_beside(first["loc"]), 1)
-        known = ", ".join(_keys_beside(first["loc"]))
-        return UserError(
-            f"{where}: unknown key '{path}'.", f"Did you mean '{near[0]}'?" if near else f"Known: {known}."
-        )
+        return UserError(f"{where}: unknown key '{path}'.", _nearest_key(path, first["loc"]))
     if first["type"] == "missing":
         return UserError(f"{where}: the key '{path}' is missing.", "Add it; see a shipped recipe.")
     return UserError(
         f"{where}: {path} = {first['input']!r}: {first['msg'].lower()}.", "Mend the recipe or the override."
     )
+
+
+def _nearest_key(path: str, location: tuple[int | str, ...]) -> str:
+    """What the user may have meant: that very key in another section, or one of like name beside it."""
+    *parents, last = path.split(".")
+    beside = _keys_beside(location)
+    near = [".".join([*parents, name]) for name in difflib.get_close_matches(last, beside, 1)]
+    meant = [found for found in _all_keys(Recipe) if found.split(".")[-1] == last] or near
+    return f"Did you mean '{meant[0]}'?" if meant else f"Known: {', '.join(beside)}."
+
+
+def _all_keys(model: Any, prefix: str = "") -> list[str]:
+    """Dotted paths of all keys of a config."""
+    keys = []
+    for name, described in model.model_fields.items():
+        nested = isinstance(described.annotation, type) and issubclass(described.annotation, Config)
+        keys += _all_keys(described.annotation, f"{prefix}{name}.") if nested else [f"{prefix}{name}"]
+    return keys
 
 
 def _keys_beside(location: tuple[int | str, ...]) -> list[str]:

@@ -7,6 +7,7 @@ from typing import Any
 
 from data.store import write_atomic
 from pipelines.figures import all_figures
+from pipelines.progress import say
 from pipelines.run_dir import RunFolder
 from pipelines.summary import Summary, summarize
 
@@ -37,8 +38,9 @@ def verdict_line(summary: Summary) -> str:
         if gain.low > 0 or gain.high < 0
         else "The interval includes zero: no effect is shown."
     )
+    what = "on the target difficulties " if any(summary.targets) else ""
     return (
-        f"Held-out accuracy on the target difficulties went from {percent(base.mean)} to {percent(after.mean)}: "
+        f"Held-out accuracy {what}went from {percent(base.mean)} to {percent(after.mean)}: "
         f"{100 * gain.mean:+.1f} points (95 % interval {100 * gain.low:+.1f} to {100 * gain.high:+.1f}, paired over "
         f"the same problems). {sure}"
     )
@@ -76,7 +78,8 @@ def render_report(summary: Summary) -> str:
 
 
 def write_report(run: RunFolder) -> Path:
-    """Write `report.html` of a run and return its path."""
-    file = run.root / "report.html"
-    write_atomic(file, render_report(summarize(run)).encode("utf-8", "replace"))
+    """Write `report.html` of a run, say its headline, and return its path."""
+    file, summary = run.root / "report.html", summarize(run)
+    write_atomic(file, render_report(summary).encode("utf-8", "replace"))
+    say(verdict_line(summary))
     return file

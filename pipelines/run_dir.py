@@ -31,6 +31,7 @@ from pipelines.run_guard import (
     load_manifest,
     read_config,
     refuse_differences,
+    refuse_newer,
     settle_config,
     take_folder,
 )
@@ -65,11 +66,11 @@ class RunFolder:
         """
         lock = take_folder(root)
         try:
-            manifest = load_manifest(root)
             if fresh:
+                refuse_newer(root)
                 clear_folder(root)
-                manifest = load_manifest(root)
-            settle_config(root, recipe)
+            manifest = load_manifest(root)
+            settle_config(root, recipe, manifest)
             run = cls(root, manifest, lock)
             run._set_foreign_aside()
         except BaseException:

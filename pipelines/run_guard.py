@@ -77,13 +77,29 @@ def load_manifest(root: Path) -> dict[str, Any]:
         return {
             "schema_version": SCHEMA_VERSION, "shards": {}, "checkpoints": {}, "stages": {}, "notes": {}, "pins": {}
         }  # fmt: skip
-    manifest = dict(json.loads(file.read_text(encoding="utf-8")))
-    if manifest["schema_version"] > SCHEMA_VERSION:
+    refuse_newer(root)
+    return _read_json(file)
+
+
+def refuse_newer(root: Path) -> None:
+    """Raise a RunFolderError if a newer stepstar made the folder; a damaged manifest says nothing about that."""
+    try:
+        found = _read_json(root / MANIFEST)["schema_version"] if (root / MANIFEST).exists() else 0
+    except RunFolderError:
+        return
+    if found > SCHEMA_VERSION:
         raise RunFolderError(
-            f"'{root}' was made by a newer stepstar (schema {manifest['schema_version']}).",
-            "Upgrade: pip install -U stepstar.",
+            f"'{root}' was made by a newer stepstar (schema {found}).", "Upgrade: pip install -U stepstar."
         )
-    return manifest
+
+
+def _read_json(file: Path) -> dict[str, Any]:
+    try:
+        return dict(json.loads(file.read_text(encoding="utf-8")))
+    except ValueError as error:
+        raise RunFolderError(
+            f"'{file}' is damaged ({error}).", "Start over with --fresh, or choose another folder with --out."
+        ) from error
 
 
 def read_config(root: Path) -> Recipe:
@@ -93,7 +109,7 @@ def read_config(root: Path) -> Recipe:
         RunFolderError: it holds keys that this version does not know.
     """
     try:
-        return Recipe.model_validate(json.loads((root / CONFIG).read_text(encoding="utf-8")))
+        return Recipe.model_validate(_read_json(root / CONFIG))
     except ValidationError as error:
         key = ".".join(str(part) for part in error.errors()[0]["loc"])
         raise RunFolderError(
@@ -102,13 +118,16 @@ def read_config(root: Path) -> Recipe:
         ) from error
 
 
-def settle_config(root: Path, recipe: Recipe) -> None:
+def settle_config(root: Path, recipe: Recipe, manifest: dict[str, Any]) -> None:
     """Store the recipe of a new folder, or compare it with that of an old one.
+
+    A folder in which nothing was computed yet, say because the input was refused, takes a corrected recipe.
 
     Raises:
         RunFolderError: the folder belongs to another recipe; the difference is named.
     """
-    if not (root / CONFIG).exists():
+    if not (root / CONFIG).exists() or not manifest["shards"]:
+        manifest |= {"pins": {}, "notes": {}}
         write_atomic(root / CONFIG, as_json(recipe.model_dump(mode="json")))
         return
     refuse_differences(root, read_config(root).model_dump(mode="json"), recipe.model_dump(mode="json"), "recipe")

@@ -51,6 +51,19 @@ def check_folder(folder: Path) -> None:
             f"the model folder '{folder}' lacks {', '.join(missing)}.",
             "Save it again with `save_pretrained`, model and tokenizer both.",
         )
+    _check_weights(folder)
+
+
+def _check_weights(folder: Path) -> None:
+    """Raise a UserError if a weights file is cut off: its header says how long it must be."""
+    from safetensors import SafetensorError, safe_open
+
+    for file in sorted(folder.glob("*.safetensors")):
+        try:
+            with safe_open(str(file), framework="np"):
+                pass
+        except SafetensorError as error:
+            raise UserError(f"the weights '{file}' are damaged ({error}).", "Copy or download them again.") from error
 
 
 def weights_revision(folder: Path) -> str:

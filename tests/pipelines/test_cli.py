@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -30,7 +31,9 @@ def test_help_answers_without_heavy_libraries_and_shows_an_example(verb: list[st
     )
     done = python(code)
     assert done.stdout.strip().endswith("[]"), done.stderr
-    assert f"stepstar {' '.join(verb) or 'run quickstart'}" in done.stdout
+    # On a line of its own, so that it can be copied.
+    assert re.search(rf"(?m)(^|: ) *stepstar {' '.join(verb) or 'run quickstart'}", done.stdout)
+    assert "\\b" not in done.stdout
 
 
 def cli(*arguments: str) -> subprocess.CompletedProcess[str]:

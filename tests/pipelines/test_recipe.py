@@ -47,6 +47,7 @@ def test_overrides_reach_nested_keys_and_are_typed(tmp_path: Path) -> None:
     [
         (["sampling.temprature=1"], ["sampling.temprature", "temperature"]),
         (["round=2"], ["'round'", "rounds"]),
+        (["learning_rate=1e-3"], ["'learning_rate'", "'sft.learning_rate'"]),
         (["sampling.n=0"], ["sampling.n", "0", "greater than or equal to 1"]),
         (["sampling.top_p=1.5"], ["sampling.top_p", "1.5"]),
         (["sampling.n=many"], ["sampling.n", "many"]),

@@ -47,9 +47,10 @@ def test_a_damaged_unit_is_computed_again(tmp_path: Path) -> None:
 
 
 def test_a_file_between_rename_and_manifest_is_set_aside(tmp_path: Path) -> None:
-    RunFolder.open(tmp_path / "run", RECIPE).close()
+    run = RunFolder.open(tmp_path / "run", RECIPE)
+    run.unit("problems", "train", "a", lambda: ROWS)
+    run.close()
     torn = tmp_path / "run/records/problems/shard-x.parquet"
-    torn.parent.mkdir(parents=True)
     torn.write_bytes(b"half")
     run = RunFolder.open(tmp_path / "run", RECIPE)
     assert run.set_aside == ["records/problems/shard-x.parquet"]
@@ -120,3 +121,23 @@ def test_a_shard_that_a_later_version_no_longer_asks_for_is_not_read(tmp_path: P
     assert list(run.table("problems")) == ROWS
     assert run.set_aside == ["records/problems/shard-train-1.parquet"]
     run.close()
+
+
+def test_a_folder_in_which_nothing_was_computed_takes_a_corrected_recipe(tmp_path: Path) -> None:
+    run = RunFolder.open(tmp_path / "run", load_recipe("quickstart", ["problems.path=nope.jsonl"]))
+    run.pin(problems="of the wrong file")
+    run.close()
+    run = RunFolder.open(tmp_path / "run", RECIPE)
+    run.pin(problems="of the right file")
+    assert run.recipe == RECIPE
+    run.close()
+
+
+def test_a_damaged_manifest_is_named_and_fresh_starts_over(tmp_path: Path) -> None:
+    run = RunFolder.open(tmp_path / "run", RECIPE)
+    run.unit("problems", "train", "a", lambda: ROWS)
+    run.close()
+    (tmp_path / "run/manifest.json").write_text("{")
+    with pytest.raises(RunFolderError, match=r"manifest\.json' is damaged.*--fresh"):
+        RunFolder.open(tmp_path / "run", RECIPE)
+    RunFolder.open(tmp_path / "run", RECIPE, fresh=True).close()

@@ -10,7 +10,15 @@ import pytest
 import torch
 
 from data.errors import UserError
-from star.checkpoints import EMBEDDED, PROVENANCE, LoadedModel, load_checkpoint, save_checkpoint, weights_revision
+from star.checkpoints import (
+    EMBEDDED,
+    PROVENANCE,
+    LoadedModel,
+    check_folder,
+    load_checkpoint,
+    save_checkpoint,
+    weights_revision,
+)
 
 
 def read_provenance(folder: Path) -> dict[str, object]:
@@ -98,3 +106,12 @@ def test_a_home_folder_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     shutil.copytree(EMBEDDED, tmp_path / "m")
     monkeypatch.setenv("HOME", str(tmp_path))
     assert load_checkpoint("~/m").revision == weights_revision(EMBEDDED)
+
+
+@pytest.mark.parametrize("kept", [0, 5, 100_000])
+def test_weights_that_are_cut_off_are_named_before_anything_runs(tmp_path: Path, kept: int) -> None:
+    folder = shutil.copytree(EMBEDDED, tmp_path / "m")
+    file = folder / "model.safetensors"
+    file.write_bytes(file.read_bytes()[:kept])
+    with pytest.raises(UserError, match=r"model\.safetensors' are damaged"):
+        check_folder(folder)
