@@ -103,7 +103,8 @@ def test_a_changed_input_is_refused_by_name(tmp_path: Path) -> None:
     file = tmp_path / "p.jsonl"
     file.write_text('{"prompt": "12+3=?", "answer": "15"}\n')
     local = ["problems.source=local", f"problems.path={file}", "problems.options={}"]
-    assert finish(tmp_path / "run", *local, kill_at=6).returncode == -signal.SIGKILL
+    # Late enough that something was computed: before that, a folder takes whatever is corrected.
+    assert finish(tmp_path / "run", *local, kill_at=14).returncode == -signal.SIGKILL
     file.write_text('{"prompt": "12+4=?", "answer": "16"}\n')
     done = finish(tmp_path / "run", *local)
     assert done.returncode == 2
