@@ -35,7 +35,7 @@ from pipelines.run_dir import RunFolder
 from star.generation import Completion, Request, SamplingParams
 from star.rationalize import hint_of
 from verifiers import check_answers
-from verifiers.extract import extract_answer
+from verifiers.answers.extract import extract_answer
 
 CODE_VERSION = version("stepstar")
 

@@ -15,15 +15,20 @@ from dataclasses import replace
 
 from data.errors import UserError
 from data.records import Status, Verdict
-from verifiers import limits, plain, pool
-from verifiers.canonical import canonical, was_text
-from verifiers.equivalence import Decision, Outcome, decide
-from verifiers.extract import Extraction, extract_answer
-from verifiers.phrases import options
-from verifiers.structure import group
-from verifiers.wording import is_words
+from verifiers import pool
+from verifiers.answers import limits, literals, plain
+from verifiers.answers.canonical import canonical, was_text
+from verifiers.answers.decision import Decision, Outcome
+from verifiers.answers.equivalence import decide, read
+from verifiers.answers.extract import Extraction, extract_answer
+from verifiers.answers.literals import is_words
+from verifiers.answers.phrases import option_content, options
+from verifiers.answers.tree import Builder, FiniteSet, Group, Listing, Matrix, Relation
 
 KINDS = ("auto", "answer", "text", "choice")
+_FOR_ALGEBRA = frozenset({"no_value", "types", "set_membership"})
+"""Why the comparators were not certain, where a second opinion can help."""
+_KIND_OF = {Group: "tuple", FiniteSet: "set", Builder: "set", Listing: "list", Relation: "relation", Matrix: "matrix"}
 _STATUS = {
     Outcome.EQUAL: Status.CORRECT,
     Outcome.DIFFERENT: Status.INCORRECT,
@@ -31,7 +36,7 @@ _STATUS = {
 }
 
 
-def check_answer(gold: str, prediction: str, *, kind: str = "auto", timeout_s: float = 5.0) -> Verdict:
+def check_answer(gold: str, prediction: str, *, kind: str = "auto", timeout_s: float = 1.5) -> Verdict:
     """Check one answer.
 
     Args:
@@ -39,7 +44,7 @@ def check_answer(gold: str, prediction: str, *, kind: str = "auto", timeout_s: f
         prediction: what the model wrote.
         kind: what the prediction is: `answer` (a bare answer), `text` (a solution to extract from), `choice` (a text
             whose answer is an option letter), or `auto` to decide between the first two.
-        timeout_s: limit on the algebra of this case; plain rules need none.
+        timeout_s: limit on sympy's opinion of this case; nearly all need none.
 
     Returns:
         The verdict. `method` is the rule that decided, `detail` how the answer was found or why nothing was decided.
@@ -48,14 +53,14 @@ def check_answer(gold: str, prediction: str, *, kind: str = "auto", timeout_s: f
 
 
 def check_answers(
-    pairs: Sequence[tuple[str, str]], *, kind: str = "auto", timeout_s: float = 5.0, workers: int = 1
+    pairs: Sequence[tuple[str, str]], *, kind: str = "auto", timeout_s: float = 1.5, workers: int = 1
 ) -> list[Verdict]:
     """Check many answers; verdicts come in the order of the pairs.
 
     Args:
         pairs: gold answer and prediction.
         kind: as in `check_answer`.
-        timeout_s: limit on the algebra of each single case.
+        timeout_s: limit on sympy's opinion of each single case.
         workers: how many worker processes may do algebra at once for this call.
 
     Returns:
@@ -79,12 +84,11 @@ def check_answers(
     return verdicts
 
 
-def check_gold(gold: str, *, timeout_s: float = 5.0) -> Verdict:
+def check_gold(gold: str) -> Verdict:
     """Whether a gold answer can be checked against: it is read, not merely compared with itself as a string.
 
     Args:
         gold: the gold answer.
-        timeout_s: limit on reading it as a formula.
 
     Returns:
         `correct` with the rule that reads it; with method `string` and detail `unparsed` if only the very same text
@@ -98,31 +102,24 @@ def check_gold(gold: str, *, timeout_s: float = 5.0) -> Verdict:
         rule = "integer" if plain.digits(answer) else ""
         status = Status.CORRECT if rule else Status.UNDECIDED
         return _verdict(status, answer, method=rule, detail="" if rule else refused, started=started)
-    rule = _plain_rule(canonical(answer))
-    if not rule and is_words(canonical(answer), marked=was_text(answer)):
-        rule = "text"
-    if rule:
-        return _verdict(Status.CORRECT, answer, method=rule, started=started)
-    decision = pool.shared().decide(answer, "", timeout_s=timeout_s, mode="read")
-    readable = decision.outcome is Outcome.EQUAL
-    lost = not readable and decision.rule != "gold_unparsed"
-    return _verdict(Status.UNDECIDED if lost else Status.CORRECT, answer,
-                    method="symbolic" if readable else "" if lost else "string",
-                    detail="" if readable else decision.rule if lost else "unparsed", started=started)  # fmt: skip
+    rule = _reading(answer)
+    return _verdict(Status.CORRECT, answer, method=rule or "string", detail="" if rule else "unparsed", started=started)
 
 
-def _plain_rule(gold: str) -> str:
-    number = plain.read(gold)
+def _reading(gold: str) -> str:
+    """The rule that reads a gold answer; empty if only the very same text will count as right."""
+    text = canonical(gold)
+    number = plain.read(text)
     if number is not None:
         return number.rule
-    if re.fullmatch(r"-?[0-9A-Za-z]+_\{?\d+\}?", gold) and gold[0] in "-0123456789":
+    if literals.base(text, text):
         return "base"
-    found = group(gold)
-    if found is not None and all(_plain_rule(item) for item in found.items):
-        return found.kind
-    if re.fullmatch(r"[-+]?\\infty", gold):
-        return "infinity"
-    return "choice" if options(gold) == [gold.strip("(). ")] else ""
+    if options(text) == [text.strip("(). ")]:
+        return "choice"
+    if is_words(text, marked=was_text(gold)):
+        return "text"
+    tree = read(text)
+    return "" if tree is None else _KIND_OF.get(type(tree), "expression")
 
 
 def _check_plainly(gold: str, prediction: str, kind: str) -> tuple[Verdict, tuple[str, str] | None]:
@@ -131,7 +128,14 @@ def _check_plainly(gold: str, prediction: str, kind: str) -> tuple[Verdict, tupl
     answer = _bare_gold(gold)
     if not answer:
         return _verdict(Status.UNDECIDED, detail="empty_gold", started=started), None
+    if kind == "choice" and len(letters := _several(answer)) > 1:
+        found = extract_answer(prediction, kind="auto")
+        status = Status.CORRECT if letters == _several(found.answer) else Status.INCORRECT
+        return _verdict(status, found.answer, "choice", found.how, started), None
     found = extract_answer(prediction, kind=kind)
+    if kind == "choice" and not found.answer and (content := option_content(answer)):
+        # The option's content is as good an answer as its letter.
+        answer, kind, found = content, "auto", extract_answer(prediction, kind="auto")
     blank = len(found.answer) <= limits.MAX_CHARS and not canonical(found.answer)
     if blank:
         return _verdict(Status.NO_ANSWER, detail=found.how if not found.answer else "empty", started=started), None
@@ -139,10 +143,16 @@ def _check_plainly(gold: str, prediction: str, kind: str) -> tuple[Verdict, tupl
     if decision.outcome is not Outcome.UNKNOWN:
         verdict = _verdict(_STATUS[decision.outcome], found.answer, decision.rule, found.how, started)
         return verdict, None
-    refused = limits.refusal(answer) or limits.refusal(found.answer)
-    # Until algebra has spoken, `method` holds how the answer was found.
-    verdict = _verdict(Status.UNDECIDED, found.answer, "" if refused else found.how, refused, started)
-    return verdict, None if refused else (answer, found.answer)
+    # Where no value was found sympy may know one; until it has spoken, `method` holds how the answer was found.
+    ask = decision.rule in _FOR_ALGEBRA
+    verdict = _verdict(Status.UNDECIDED, found.answer, found.how if ask else "", "" if ask else decision.rule, started)
+    return verdict, (answer, found.answer) if ask else None
+
+
+def _several(text: str) -> set[str]:
+    """The letters of an answer that marks several options (`AC`, `A and C`); empty if it is anything else."""
+    marked = re.fullmatch(r"[(\s]*[A-J](?:[),\s]*(?:and|&)?[\s(]*[A-J]){1,6}[)\s.]*", text)
+    return set(re.findall(r"[A-J]", text)) if marked else set()
 
 
 def _bare_gold(gold: str) -> str:

@@ -11,7 +11,7 @@ import atexit
 import os
 import threading
 
-from verifiers.equivalence import Decision, Outcome
+from verifiers.answers.decision import Decision, Outcome
 from verifiers.process import Worker, spawner
 
 MAX_CASES = 2_000
@@ -32,14 +32,13 @@ class WorkerPool:
         self._closed = False
         self._turn = threading.Condition()
 
-    def decide(self, gold: str, answer: str, *, timeout_s: float, mode: str = "compare") -> Decision:
+    def decide(self, gold: str, answer: str, *, timeout_s: float) -> Decision:
         """Decide one pair by algebra.
 
         Args:
             gold: the right answer.
             answer: the bare answer to check.
             timeout_s: wall-clock limit of this case.
-            mode: `compare`, or `read` to try whether the gold is a formula at all.
 
         Returns:
             The decision; `UNKNOWN` with rule `timeout`, `worker_died` or `memory` when the worker was lost.
@@ -49,7 +48,7 @@ class WorkerPool:
         try:
             if not worker.ready:
                 return Decision(Outcome.UNKNOWN, "worker_not_started")
-            decision = worker.ask({"mode": mode, "gold": gold, "answer": answer}, timeout_s)
+            decision = worker.ask({"gold": gold, "answer": answer}, timeout_s)
             healthy = decision.rule not in ("timeout", "worker_died", "memory") and worker.cases < MAX_CASES
             return decision
         finally:

@@ -19,7 +19,7 @@ from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
-from verifiers.equivalence import Decision, Outcome
+from verifiers.answers.decision import Decision, Outcome
 
 MEMORY_MB = 1024
 """Cap on the address space of one worker."""

@@ -11,10 +11,6 @@ import json
 import os
 import signal
 import sys
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from verifiers.equivalence import Decision
 
 _PR_SET_PDEATHSIG = 1
 
@@ -31,7 +27,7 @@ def main(parent: int, memory_mb: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     replies = os.fdopen(os.dup(1), "w", encoding="ascii")
     os.dup2(2, 1)
-    import verifiers.symbolic  # noqa: F401 - the slow import, done before the first case and before the cap on memory
+    import verifiers.answers.symbolic  # noqa: F401 - the slow import, done before the first case and before the cap on memory
 
     _cap_memory(memory_mb)
     print('{"ready": true}', file=replies, flush=True)
@@ -40,30 +36,16 @@ def main(parent: int, memory_mb: int) -> None:
 
 
 def _answer(request: dict[str, str]) -> dict[str, str]:
+    from verifiers.answers.equivalence import decide
+    from verifiers.answers.symbolic import compare
+
     try:
-        decision = _read(request["gold"]) if request["mode"] == "read" else _compare(request["gold"], request["answer"])
+        decision = decide(request["gold"], request["answer"], compare)
     except MemoryError:
         return {"outcome": "unknown", "rule": "memory"}
     except Exception as error:  # noqa: BLE001 - sympy raises what it likes; the case is reported as undecided by name
         return {"outcome": "unknown", "rule": f"error_{type(error).__name__}"}
     return {"outcome": decision.outcome, "rule": decision.rule}
-
-
-def _compare(gold: str, answer: str) -> Decision:
-    from verifiers.equivalence import decide
-    from verifiers.symbolic import compare
-
-    return decide(gold, answer, compare)
-
-
-def _read(gold: str) -> Decision:
-    """Whether a gold answer can be read as a formula."""
-    from verifiers.canonical import canonical
-    from verifiers.equivalence import Decision, Outcome
-    from verifiers.symbolic import read
-
-    parsed = read(canonical(gold)) is not None
-    return Decision(Outcome.EQUAL, "symbolic") if parsed else Decision(Outcome.UNKNOWN, "gold_unparsed")
 
 
 def _die_with(parent: int) -> None:

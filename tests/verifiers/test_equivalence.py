@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from verifiers.canonical import canonical
-from verifiers.equivalence import Outcome, decide
-from verifiers.limits import refusal
-from verifiers.plain import digits, read
+from verifiers.answers.canonical import canonical
+from verifiers.answers.equivalence import Outcome, decide
+from verifiers.answers.limits import refusal
+from verifiers.answers.plain import digits, read
 
 EQUAL, DIFFERENT, UNKNOWN = Outcome.EQUAL, Outcome.DIFFERENT, Outcome.UNKNOWN
 
@@ -69,8 +69,8 @@ CASES = [
     ("2 hours", "2 minutes", DIFFERENT),
     ("25 min", "50 min", DIFFERENT),
     ("14", "14 third-grade boys", EQUAL),
-    ("14", "14x", UNKNOWN),
-    ("14", "14ab", UNKNOWN),
+    ("14", "14x", DIFFERENT),
+    ("14", "14ab", DIFFERENT),
     ("45", r"45^\circ", EQUAL),
     ("45°", r"45^{\circ}", EQUAL),
     ("3 million", "3,000,000", EQUAL),
@@ -97,14 +97,15 @@ CASES = [
     ("(4, -1)", r"\left( \frac{8}{2}, -1 \right)", EQUAL),
     ("4,-1", "-1, 4", EQUAL),
     (r"\{4,-1\}", r"\{-1,4\}", EQUAL),
-    (r"\{4,4,1\}", r"\{4,1,1\}", DIFFERENT),
+    (r"\{4,4,1\}", r"\{4,1,1\}", EQUAL),
+    ("4, 4, 1", "4, 1, 1", DIFFERENT),
     (r"\{4,1\}", "(4,1)", DIFFERENT),
     (r"\{4\}", "4", EQUAL),
     ("[2,5)", "[2,5]", DIFFERENT),
     ("[2,5)", "[2, 5)", EQUAL),
     ("125 and 216", "216", DIFFERENT),
     ("x=2 or x=-6", "-6, 2", EQUAL),
-    (r"1 \pm 3", "4, -2", UNKNOWN),
+    (r"1 \pm 3", "4, -2", EQUAL),
     (r"\pm 3", "3, -3", EQUAL),
     ("34", "3,4", DIFFERENT),
     ("90,180", r"90^\circ, 180^\circ", EQUAL),
@@ -115,10 +116,10 @@ CASES = [
     ("73", "<b>73</b>", EQUAL),
     ("73", "7\u200b3.", EQUAL),
     ("73", r"{\color{red}{73}}", EQUAL),
-    (r"2\pi r", "2*pi*r", UNKNOWN),
+    (r"2\pi r", "2*pi*r", EQUAL),
     (r"\sqrt{29}", "√29", EQUAL),
     (r"\sqrt{29}", "sqrt(29)", EQUAL),
-    (r"5\sin x", "5 sin(x)", UNKNOWN),
+    (r"5\sin x", "5 sin(x)", EQUAL),
     (r"\frac{\pi}{6}", r"\dfrac{\pi}{6}", EQUAL),
 ]
 
@@ -155,11 +156,7 @@ def test_golds_squeezed_by_a_well_known_script_are_mended() -> None:
     assert canonical(r"\sinh x") != canonical(r"\sin h x")
 
 
-@pytest.mark.parametrize(
-    "text",
-    ["9^{9^{9}}", "2**(3**200)", "9^9^9", "x^{99999999}", "factorial(10**9)", "(10^9)!", "99999!", "3!!",
-     "{" * 100_000, "(" * 40 + "x" + ")" * 40, "1" * 5000 + "x", r"\binom{10^9}{7}", r"\sum_{n=1}^{10^9} n"],
-)  # fmt: skip
+@pytest.mark.parametrize("text", ["{" * 100_000, "(" * 60 + "x" + ")" * 60, "1" * 5000 + "x", "x" * 3000])
 def test_size_caps_refuse(text: str) -> None:
     assert refusal(text) == "too_large"
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from verifiers.extract import extract_answer
+from verifiers.answers.extract import extract_answer
 
 FOUND = [
     (r"We get $6\cdot7=\boxed{42}$.", "42", "boxed"),

@@ -1,7 +1,7 @@
 """Plain numbers, read exactly: integers, decimals, fractions, mixed and scientific numbers, percent, units.
 
-`read` takes canonical text (`verifiers.canonical`) and returns an exact `Fraction` or nothing; no float is ever made.
-`same` compares two of them by the policy stated in `verifiers.equivalence`.
+`read` takes canonical text (`verifiers.answers.canonical`) and returns an exact `Fraction` or nothing; no
+float is ever made. `same` compares two of them by the policy stated in `verifiers.answers.equivalence`.
 """
 
 from __future__ import annotations
@@ -10,7 +10,8 @@ import re
 from dataclasses import dataclass, replace
 from fractions import Fraction
 
-from verifiers.canonical import FUNCTIONS
+from verifiers.answers import numerals, units
+from verifiers.answers.canonical import FUNCTIONS
 
 MAX_DIGITS = 4_000
 """Python refuses to convert longer literals; those are compared as digits (`digits`)."""
@@ -21,24 +22,17 @@ _SCIENTIFIC = re.compile(rf"({_DECIMAL})(?:[eE]([-+]?\d{{1,3}})|\*10\^\{{([-+]?\
 _POWER = re.compile(r"(\d{1,6})\^\{(-?\d{1,3})\}")
 _RATIO = re.compile(rf"(-?{_DECIMAL})/(-?{_DECIMAL})|\\frac\{{(-?{_DECIMAL})\}}\{{(-?{_DECIMAL})\}}")
 _MIXED = re.compile(r"(\d+) ?(\\frac\{\d+\}\{\d+\}|(?<= )\d+/\d+)")
-_UNIT = re.compile(r"(.*?[\d})]) ?(°( ?[CF])?|[a-zA-Z](?:[a-zA-Z. /]|-(?=[a-z]{3})){0,60}(?:\^\{[23]\})?)")
-_NOT_A_UNIT = frozenset({"and", "or", "not", "to", "by", "than", "over", "times", "plus", "minus", "half", "pi", "i"})
-_SPOKEN = "zero one two three four five six seven eight nine ten eleven twelve"
-_WORDS = {word: number for number, word in enumerate(_SPOKEN.split())}
+_UNIT = re.compile(r"(.*?[\d})]) ?(°( ?[CF])?|[a-zA-Z](?:[a-zA-Z. /*]|-(?=[a-z]{3})|\^\{-?\d\}){0,60})")
+_COMPOUND = re.compile(r"(\d+(?:\.\d+)?) ?([a-zA-Z]+)(?:,? and |, ?| )(\d+(?:\.\d+)?) ?([a-zA-Z]+)"
+                       r"(?:(?:,? and |, ?| )(\d+(?:\.\d+)?) ?([a-zA-Z]+))?")  # fmt: skip
+_ORDINAL = re.compile(r"(\d+)(?:st|nd|rd|th)(?: [A-Za-z]+)?")
+_SPACED_GROUPS = re.compile(r"-?\d{1,3}(?: \d{3})+(?:\.\d+)?")
+_INDIAN = re.compile(r"\d{1,2}(?:,\d{2})+,\d{3}(?:\.\d+)?")
+_CONTINENTAL = re.compile(r"-?\d{1,3}(?:\.\d{3})+,\d+|-?\d{1,3}(?:\.\d{3}){2,}")
+_NOT_A_UNIT = frozenset(
+    {"and", "or", "not", "to", "by", "than", "over", "times", "plus", "minus", "half", "pi", "i", "e"}
+)
 _MULTIPLES = {"hundred": 100, "thousand": 1000, "million": 10**6, "billion": 10**9, "trillion": 10**12}
-_TABLE = """
-length: mm millimeter=1/1000; cm centimeter centimetre=1/100; m meter metre=1; km kilometer kilometre=1000;
-  in inch inches=127/5000; ft foot feet=381/1250; yd yard=1143/1250; mi mile=201168/125
-time: s sec second=1; min minute=60; h hr hour=3600; day=86400; week=604800
-mass: mg milligram=1/1000; g gram=1; kg kilogram=1000; ton tonne=1000000
-volume: ml milliliter millilitre=1/1000; l liter litre=1
-money: cent=1/100; dollar usd=1
-angle: ° degree deg=1
-"""
-_UNITS = {alias: (line.split(":")[0], Fraction(entry.split("=")[1].strip()))
-          for line in _TABLE.replace(";\n ", ";").strip().splitlines()
-          for entry in line.split(":")[1].split(";")
-          for alias in entry.split("=")[0].split()}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,7 +45,7 @@ class Plain:
     step: Fraction = Fraction(0)
     """One unit of the last digit shown; 0 for exact notation (integers, fractions, fewer than two decimals)."""
     unit: str = ""
-    """The unit as written, lower case; empty if none."""
+    """The unit as written; empty if none."""
     percent: bool = False
 
 
@@ -69,19 +63,26 @@ def read(text: str) -> Plain | None:
     """Read canonical text as one plain number, perhaps with a percent sign or a unit; None if it is anything else."""
     if len(text) > MAX_DIGITS:
         return None
-    if text.lower() in _WORDS:
-        return Plain(value=Fraction(_WORDS[text.lower()]), rule="integer")
+    if text[:1].isalpha():
+        spoken = numerals.read(text)
+        return (
+            None if spoken is None else Plain(value=spoken, rule="integer" if spoken.denominator == 1 else "rational")
+        )
     body = re.sub(r" ?(?:%|per ?cent)$", "", text)
     if body != text:
         number = _signed(body)
         return number and replace(number, percent=True)
-    return _signed(text) or _with_unit(text)
+    return _signed(text) or _regrouped(text) or _with_unit(text) or _compound(text)
 
 
 def same(gold: Plain, prediction: Plain) -> tuple[bool, str]:
     """Whether the prediction is the gold number, and the rule that said so."""
-    scale = _conversion(gold.unit, prediction.unit)
-    if scale is None:
+    scale = units.conversion(gold.unit, prediction.unit)
+    if (
+        scale is None
+        or (gold.percent and units.read(prediction.unit))
+        or (prediction.percent and units.read(gold.unit))
+    ):
         return False, "unit"
     value = prediction.value * scale
     if gold.percent != prediction.percent:
@@ -139,38 +140,58 @@ def _ratio(text: str) -> Plain | None:
     return Plain(value=top / bottom, rule="rational") if bottom else None
 
 
+def _regrouped(text: str) -> Plain | None:
+    """Other ways to group digits: `1 234 567`, `12,34,567`, `1.234.567,8`; and ordinals."""
+    if match := _ORDINAL.fullmatch(text):
+        return Plain(value=Fraction(int(match.group(1))), rule="integer")
+    if _SPACED_GROUPS.fullmatch(text):
+        return _signed(text.replace(" ", ""))
+    if _INDIAN.fullmatch(text):
+        return _signed(text.replace(",", ""))
+    if _CONTINENTAL.fullmatch(text):
+        return _signed(text.replace(".", "").replace(",", "."))
+    return None
+
+
 def _with_unit(text: str) -> Plain | None:
     match = _UNIT.fullmatch(text) if len(text) <= 200 else None
-    number = _signed(match.group(1)) if match else None
+    number = (_signed(match.group(1)) or _regrouped(match.group(1))) if match else None
     if match is None or number is None:
         return None
-    unit = match.group(2).strip().lower().rstrip(".")
-    words = re.findall(r"[a-z]+|°", unit)
+    unit = match.group(2).strip().rstrip(".").replace("° ", "°")
+    words = re.findall(r"[a-z]+|°", unit.lower())
+    known = units.read(unit) is not None
     # `min` is a unit as well as a function; a known unit is never a function of something.
-    clash = _NOT_A_UNIT.intersection(words) or (not _known(unit) and FUNCTIONS.intersection(words))
-    if clash or not _is_unit(text, unit, words):
+    clash = _NOT_A_UNIT.intersection(words) or (not known and FUNCTIONS.intersection(words))
+    if clash or not _is_unit(text, unit, words, known=known):
         return None
     if words[0] in _MULTIPLES:
         factor = _MULTIPLES[words[0]]
-        return replace(number, value=number.value * factor, step=number.step * factor, unit=" ".join(words[1:]))
+        rest = unit.split(" ", 1)[1] if " " in unit else ""
+        return replace(number, value=number.value * factor, step=number.step * factor, unit=rest)
     return replace(number, unit=unit)
 
 
-def _is_unit(text: str, unit: str, words: list[str]) -> bool:
+def _is_unit(text: str, unit: str, words: list[str], *, known: bool) -> bool:
     """Known units count with and without a space; other words need one and three letters, so that `5ab` is algebra."""
-    if _known(unit) or unit.startswith("°"):
-        return len(unit) > 1 or unit == "°" or " " in text
     apart = re.search(r"[\d})] [a-zA-Z]", text) is not None
-    return apart and len(words[0]) >= 2 and any(len(word) >= 3 or word in _UNITS for word in words)
+    if known:
+        return len(unit) > 1 or unit == "°" or apart
+    return apart and len(words[0]) >= 2 and any(len(word) >= 3 or units.read(word) for word in words)
 
 
-def _known(unit: str) -> tuple[str, Fraction] | None:
-    return _UNITS.get(unit) or _UNITS.get(unit.removesuffix("s"))
-
-
-def _conversion(gold: str, prediction: str) -> Fraction | None:
-    """What turns the prediction's unit into the gold's: 1 if either is missing or unknown, None if they clash."""
-    ours, theirs = _known(gold), _known(prediction)
-    if ours is None or theirs is None or ours == theirs:
-        return Fraction(1)
-    return theirs[1] / ours[1] if ours[0] == theirs[0] else None
+def _compound(text: str) -> Plain | None:
+    """`1 hour 30 minutes`, `5 ft 3 in`: a sum of quantities of one kind."""
+    match = _COMPOUND.fullmatch(text) if len(text) <= 100 else None
+    if match is None:
+        return None
+    amounts, names = match.groups()[::2], match.groups()[1::2]
+    found = [units.read(name) for name in names if name]
+    if None in found or len({unit.dimensions for unit in found if unit}) != 1:
+        return None
+    first = found[0]
+    assert first is not None
+    total = sum(
+        Fraction(amount) * unit.factor / first.factor for amount, unit in zip(amounts, found, strict=False) if unit
+    )
+    return Plain(value=Fraction(total), rule="rational", unit=str(names[0]))

@@ -23,13 +23,18 @@ _HASH = re.compile(r"^[ \t]*####[ \t]*(.*)$", re.MULTILINE)
 _HEADING = re.compile(r"(?:\*\*)?(?:step|part|case|solution|final|answer|the |explanation|verification|conclusion"
                       r"|\d+[.)] )", re.IGNORECASE)  # fmt: skip
 _PHRASE = re.compile(
-    r"(?:\b(?:final |correct |right |best )?(?:answer|choice|option)(?: to [^.:\n]{1,60}?| here)?"
+    r"(?:^#+ *(?:final )?(?:answer|result)\s*:?\s*\n\s*(?=\S)"
+    r"|\b(?:final |correct |right |best )?(?:answer|choice|option)(?: to [^.:\n]{1,60}?| here)?"
     r"(?:\*\*)?\s*(?:\b(?:is|are|was|would be|must be|should be|equals)\b"
     r"|(?=(?:is|are|was|ca|would)n['’]t\b|cannot\b)|[:=]|-(?= ?\(?[A-J]\b)"
     r"|(?=\(?(?-i:[A-HJ])\b(?!\)? (?:is|was) (?:not|wrong|incorrect|impossible))))"
     r"|答案(?:是|为|:|：))(?:\*\*)?\s*[:=]?[ \t]*(?:\n\s*(?=\S))?",
-    re.IGNORECASE,
+    re.IGNORECASE | re.MULTILINE,
 )
+_STATED = re.compile(
+    r"\b(?:solutions?|roots?|zeros|result|values?(?: of \$?\w\$?)?)\s+(?:is|are)\s*:?\s*", re.IGNORECASE
+)
+"""Weaker than an answer: what such a sentence names counts where nothing firmer does."""
 _FILLER = re.compile(
     r"(?:equal to|simply|just|exactly|approximately|about|around|a total of|therefore|thus|indeed|clearly|option|choice"
     r"|given by|then|:)\s*", re.IGNORECASE)  # fmt: skip
@@ -56,9 +61,9 @@ def hash_lines(text: str) -> Iterator[Candidate]:
             yield Candidate(payload.rstrip("."), "hash", match.start(), match.end())
 
 
-def sentences(text: str) -> Iterator[Candidate]:
+def sentences(text: str, *, weak: bool = False) -> Iterator[Candidate]:
     """The answer is 72, Answer: 72, **Final answer:** 72; a denial (is not 4) is a candidate without an answer."""
-    for match in _PHRASE.finditer(text):
+    for match in (_STATED if weak else _PHRASE).finditer(text):
         line = text[match.end() : match.end() + _MAX_PAYLOAD].split("\n", 1)[0]
         if _DENIAL.match(line):
             yield Candidate("", "retracted", match.start(), match.end())
@@ -80,6 +85,12 @@ def options(text: str) -> list[str]:
     else:
         found = list(_OPTION.finditer(text))
     return [next(group for group in match.groups() if group).upper() for match in found]
+
+
+def option_content(text: str) -> str:
+    """What follows the letter of an option written out (`(B) 12`, `B. Paris`); empty if it is only a letter."""
+    match = re.fullmatch(r"\s*(?:\([A-J]\)|[A-J][.):])\s*(.+)", text, re.DOTALL)
+    return match.group(1).strip() if match else ""
 
 
 def _payload(line: str) -> tuple[str, int]:

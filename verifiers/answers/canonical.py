@@ -11,34 +11,23 @@ from __future__ import annotations
 import re
 import unicodedata
 
-_GREEK = """alpha beta gamma delta epsilon zeta eta theta iota kappa lambda mu nu xi omicron pi rho sigma sigma tau
-upsilon phi chi psi omega"""  # in the order of Unicode, which has two signs for sigma
-_SUPERSCRIPTS = dict(zip("⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻ⁿ", "0123456789+-n", strict=True))
-_SUBSCRIPTS = dict(zip("₀₁₂₃₄₅₆₇₈₉", "0123456789", strict=True))
-_SYMBOLS = {
-    "−": "-", "–": "-", "—": "-", "‐": "-", "‑": "-", "×": "*", "·": "*", "∙": "*", "⋅": "*", "÷": "/", "⁄": "/",
-    "∞": r"\infty ", "≤": r"\le ", "≥": r"\ge ", "≠": r"\ne ", "∪": r"\cup ", "∩": r"\cap ", "∈": r"\in ", "±": r"\pm ",
-    "≈": r"\approx ", "∅": r"\emptyset ", "ℝ": r"\mathbb{R}", "€": "", "£": "", "¥": "", "₹": "", "。": ".", "，": ", ",
-    **{chr(0x3B1 + i): f"\\{name} " for i, name in enumerate(_GREEK.split())},
-}  # fmt: skip
-_COMMANDS = {
-    r"\dfrac": r"\frac", r"\tfrac": r"\frac", r"\cfrac": r"\frac", r"\leq": r"\le", r"\leqslant": r"\le", r"\lt": "<",
-    r"\geq": r"\ge", r"\geqslant": r"\ge", r"\gt": ">", r"\neq": r"\ne", r"\cdot": "*", r"\times": "*", r"\ast": "*",
-    r"\lbrace": r"\{", r"\rbrace": r"\}", r"\lbrack": "[", r"\rbrack": "]", r"\degree": "°", r"\infin": r"\infty",
-    r"\quad": " ", r"\qquad": " ", r"\thinspace": " ", r"\displaystyle": " ", r"\textstyle": " ", r"\limits": " ",
-    r"\lvert": "|", r"\rvert": "|", r"\vert": "|", r"\varnothing": r"\emptyset", r"\to": r"\to", r"\div": "/",
-    r"\euro": "", r"\pounds": "", r"\varphi": r"\phi", r"\mid": "|", r"\colon": ":", r"\limit": r"\lim",
-}  # fmt: skip
+from verifiers.answers.spellings import COMMANDS, SUBSCRIPTS, SUPERSCRIPTS, SYMBOLS
+
 _FUNCTIONS = "sin cos tan cot sec csc arcsin arccos arctan sinh cosh tanh log ln exp max min gcd lcm det"
 FUNCTIONS = frozenset(_FUNCTIONS.split())
 """Functions that are read as such with and without a backslash."""
 
 _SIZE = re.compile(r"\\(?:left|right|[bB]igg?[lrm]?|middle|displaystyle)(?![a-zA-Z])\s*\.?")
 _FONT = re.compile(
-    r"\\(text(?:bf|it|rm|tt|sf|normal)?|mbox|hbox|math(?:rm|bf|it|sf|tt|cal|scr)|operatorname\*?|emph|bm|boldsymbol)"
-    r"\s*\{([^{}]*)\}"
+    r"\\(text(?:bf|it|rm|tt|sf|normal)?|mbox|hbox|underline|math(?:rm|bf|it|sf|tt|cal|scr)|operatorname\*?|emph|bm"
+    r"|boldsymbol)"
+    r"\s*\{((?:[^{}]|\{[^{}]*\})*)\}"
 )
-_COLOR = re.compile(r"\\(?:text)?color\s*\{[^{}]*\}")
+_COLOR = re.compile(r"\\(?:textcolor|colorbox|color)\s*\{[^{}]*\}")
+_LIBRARY = re.compile(r"\b(?:math|np|numpy|sympy|sp|cmath)\.(?=[a-zA-Z])")
+_WRAPPED = re.compile(r"\s*(?:Matrix|array|list|tuple|set|frozenset|FiniteSet)\s*\((.*)\)\s*", re.DOTALL)
+_CHOOSE = re.compile(r"\{([^{}]*)\\choose(?![a-zA-Z])([^{}]*)\}")
+_ALIGNED = re.compile(r"\\(?:begin|end)\{(?:aligned|align|align\*|gathered|split|equation\*?)\}")
 _TAG = re.compile(r"</?(?:b|i|em|strong|u|code|p|span|div|br ?/?)>", re.IGNORECASE)
 _GROUP_MARK = re.compile(r"(?<=\d)(?:\\!)*(?:\{,\}|,\\!|\\,|\\ |~|[\u00a0\u202f\u2009])(?=\d{3}(?!\d))")
 _COMMAND = re.compile(r"\\[a-zA-Z]+")
@@ -77,14 +66,15 @@ def closing(text: str, start: int) -> int:
 
 
 def _unicode(text: str) -> str:
-    text = re.sub("[" + "".join(_SUPERSCRIPTS) + "]+", lambda m: _script("^", m.group(), _SUPERSCRIPTS), text)
-    text = re.sub("[" + "".join(_SUBSCRIPTS) + "]+", lambda m: _script("_", m.group(), _SUBSCRIPTS), text)
+    text = re.sub("[" + "".join(SUPERSCRIPTS) + "]+", lambda m: _script("^", m.group(), SUPERSCRIPTS), text)
+    text = re.sub("[" + "".join(SUBSCRIPTS) + "]+", lambda m: _script("_", m.group(), SUBSCRIPTS), text)
     text = _VULGAR.sub(lambda m: " " + unicodedata.normalize("NFKC", m.group()) + " ", text)
     text = _GROUP_MARK.sub("", text)
-    text = unicodedata.normalize("NFKC", text.replace("°", "\\degree ").replace("º", "\\degree "))
-    text = re.sub(r"√\s*\(", "sqrt(", text)
-    text = re.sub(r"√\s*(\d+|[a-zA-Z])", r"\\sqrt{\1}", text)
-    text = "".join(_SYMBOLS.get(char, char) for char in text)
+    text = re.sub(r"([√∛])\s*\(", lambda m: "sqrt(" if m.group(1) == "√" else "cbrt(", text)
+    text = re.sub(r"√\s*(\d+|[a-zA-Zπ])", r"\\sqrt{\1}", text)
+    text = "".join(SYMBOLS.get(char, char) for char in text)
+    text = unicodedata.normalize("NFKC", re.sub("[°º˚]", r"\\degree ", text))
+    text = "".join(SYMBOLS.get(char, char) for char in text)
     # Controls, zero-width characters and marks of writing direction have no value of their own.
     return "".join(char for char in text if char in "\n\t " or unicodedata.category(char) not in ("Cc", "Cf"))
 
@@ -94,8 +84,13 @@ def _script(mark: str, run: str, table: dict[str, str]) -> str:
 
 
 def _markup(text: str) -> str:
-    text = _TAG.sub(" ", text).replace("`", " ")
+    text = _LIBRARY.sub("", _TAG.sub(" ", text).replace("`", " "))
+    if match := _WRAPPED.fullmatch(text):
+        text = match.group(1)
+    if _ALIGNED.search(text):
+        text = _ALIGNED.sub(" ", text).replace("&", " ").replace("\\\\", ", ")
     text = re.sub(r"^\s*\*\*(.*?)\*\*\s*[.:]?\s*$", r"\1", text, flags=re.DOTALL)
+    text = re.sub(r"^\s*(?:__(.*)__|#+ (.*)|[\"“](.*)[\"”]|'(.*)')\s*$", r"\1\2\3\4", text, flags=re.DOTALL)
     text = re.sub(r"\\[()]|(?<!\\)\\[\[\]]", " ", text)
     return text.replace(r"\$", "").replace("$", " ").replace(r"\%", "%").replace(r"\#", "#").replace(r"\_", "_")
 
@@ -106,10 +101,12 @@ def _commands(text: str) -> str:
         text, count = _FONT.subn(_unfont, text)
         if not count:
             break
-    text = re.sub(r"(?<!\\)\\[,;: ]|~", " ", text)
+    text = re.sub(r"(?<!\\)\\[,;: ]|~|(?:\\| )+$", " ", text)
+    text = re.sub(r"\{(or|and)\}", r" \1 ", text)
+    text = _CHOOSE.sub(r"\\binom{\1}{\2}", text)
     text = _GLUED.sub(r"\\\1 \2", text.replace("{,}", ",").replace("{}", ""))
     text = _MATRIX.sub(lambda m: re.sub(r"(?<!\\)\\(?=[-\d])", r"\\\\", m.group()), text)
-    text = _COMMAND.sub(lambda m: _COMMANDS.get(m.group(), m.group()), text)
+    text = _COMMAND.sub(lambda m: COMMANDS.get(m.group(), m.group()), text)
     text = re.sub(r"\^\s*(?:\{\s*\\circ\s*\}|\\circ|\{\s*°\s*\}|°)", "°", text)
     text = re.sub(r"(?<=[\w)}])\s*\*\*\s*(?=[\w({-])", "^", text)
     text = _BARE_FUNCTION.sub(r"\\\1 ", text)
@@ -154,13 +151,13 @@ def _argument(text: str, start: int, *, script: bool) -> tuple[str, int]:
         end = _closing_paren(text, start)
         if end > 0:
             return "{" + _inner(text[start + 1 : end]) + "}", end + 1
-    pattern = r"[-+]?(?:\d+|[a-zA-Z]|\\[a-zA-Z]+)" if script else r"\d|[a-zA-Z]|\\[a-zA-Z]+"
+    pattern = r"[-+]?(?:\d*\.\d+|\d+|[a-zA-Z]|\\[a-zA-Z]+)" if script else r"\d|[a-zA-Z]|\\[a-zA-Z]+"
     match = re.compile(pattern).match(text, start)
     return ("{" + match.group() + "}", match.end()) if match else ("", start)
 
 
 def _inner(text: str) -> str:
-    # Depth is bounded by the cap on nesting that every caller applies first (`verifiers.limits`).
+    # Depth is bounded by the cap on nesting that every caller applies first (`verifiers.answers.limits`).
     return _arguments(text) if re.search(r"\\frac|\\sqrt|[\^_]", text) else text
 
 

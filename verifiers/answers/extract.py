@@ -20,11 +20,12 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from verifiers import plain
-from verifiers.canonical import canonical, closing
-from verifiers.equivalence import Outcome, decide
-from verifiers.phrases import NO_PAYLOAD, Candidate, hash_lines, options, sentences
-from verifiers.wording import letter
+from verifiers.answers import plain
+from verifiers.answers.canonical import canonical, closing
+from verifiers.answers.decision import Outcome
+from verifiers.answers.equivalence import decide
+from verifiers.answers.literals import letter
+from verifiers.answers.phrases import NO_PAYLOAD, Candidate, hash_lines, options, sentences
 
 _PROSE_WORD = re.compile(r"(?<![\\\w])[A-Za-z]{2,}\b")
 _CONDITION = re.compile(
@@ -60,6 +61,10 @@ _TAKEN_BACK = re.compile(
 _NEXT_PROBLEM = re.compile(r"\n[ \t]*(?:#+ *|\*\*)?(?:Question|Problem|Q|User|Human|Instruction)(?: ?\d+)?(?:\*\*)?:",
                            re.IGNORECASE)  # fmt: skip
 _JOINED = re.compile(r"[\s$.,;*\\()]*(?:\\text\s*\{)?\s*(or|and|,|;)?(?:\s+(?:or|and)\b)?[\s$,}\\()]*", re.IGNORECASE)
+_FENCED = re.compile(r"```(?:python|py)\b.*?(?:```|\Z)", re.DOTALL)
+"""A program is no statement of its result."""
+_MAX_TEXT = 100_000
+"""Characters from the end in which an answer is looked for."""
 _MAX_BARE = 200
 
 
@@ -77,7 +82,7 @@ def extract_answer(text: str, *, kind: str) -> Extraction:
         kind = "answer" if looks_bare(text) else "text"
     if kind == "answer":
         return _bare(text)
-    cut = _final_part(text)
+    cut = _final_part(text[-_MAX_TEXT:])
     if cut is None:
         return Extraction("", "unfinished")
     if kind == "choice":
@@ -126,6 +131,8 @@ def _latest(text: str) -> Candidate | None:
         found = [box, *(later for later in found if later.start > box.start and _corrects(later))]
     if found:
         return max(found, key=lambda candidate: candidate.start)
+    if stated := list(sentences(text, weak=True)):
+        return stated[-1]
     # Bold type higher up is a heading ("**Last 3 customers**"); in the closing line it is the answer.
     start = text.rstrip().rfind("\n") + 1
     bold = [match for match in _BOLD.finditer(text, start)
@@ -213,7 +220,7 @@ def _last_resort(text: str) -> Extraction:
     last_sentence = re.split(r"(?<=[.!])\s+(?=[A-Z])|\n", tail)[-1]
     if _HEDGE.search(last_sentence):
         return Extraction("", "no_final_answer")
-    numbers = [match.group() for match in _NUMBER.finditer(text[-20_000:])]
+    numbers = [match.group() for match in _NUMBER.finditer(_FENCED.sub(" ", text[-20_000:]))]
     return Extraction(numbers[-1], "last_number") if numbers else Extraction("", "no_final_answer")
 
 

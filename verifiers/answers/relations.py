@@ -1,0 +1,244 @@
+r"""Equations, inequalities in several variables, congruences, and families of solutions over the integers."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from fractions import Fraction
+from itertools import islice, product
+from typing import Any, NamedTuple
+
+from data.ids import derive_seed
+from verifiers.answers import expressions
+from verifiers.answers.decision import Decision, different, equal, unknown
+from verifiers.answers.numeric import Evaluator
+from verifiers.answers.operations import TooCostly, Undefined
+from verifiers.answers.regions import is_formula
+from verifiers.answers.tree import (
+    Builder,
+    Call,
+    Constant,
+    FiniteSet,
+    Group,
+    Listing,
+    Node,
+    Number,
+    Relation,
+    Symbol,
+    is_expression,
+    negated,
+    rename,
+    rewrite,
+    symbols,
+)
+
+_INTEGER_LETTERS = frozenset("nmkljtNKpqs")
+_FLIPPED = {">": "<", ">=": "<="}
+_DIGITS = 60
+_POINTS = 6
+
+
+def split_label(node: Node) -> tuple[Node, Node] | None:
+    """Name and value of `x = 5`, `f(x) = x^2`, `(a, b) = (1, 2)` or `2 + 3 = 5`; None for any other statement."""
+    if isinstance(node, Relation) and node.signs == ("in",) and isinstance(node.sides[1], (Group, FiniteSet)):
+        return node.sides[0], node.sides[1]
+    if not isinstance(node, Relation) or set(node.signs) - {"=", "approx"}:
+        return None
+    label, value = node.sides[0], node.sides[-1]
+    if isinstance(label, Symbol) or (isinstance(label, Call) and label.name.startswith("f:")):
+        named = not (isinstance(label, Symbol) and label.name in symbols(value))
+    elif _is_segment(label):
+        named = True
+    elif isinstance(label, Group):
+        named = all(isinstance(item, (Symbol, Call)) for item in label.items) and isinstance(value, Group)
+    else:
+        named = not symbols(label) and is_expression(label)
+    if not named and isinstance(value, Symbol) and len(node.sides) == 2 and value.name not in symbols(label):
+        return value, label
+    if named and node.signs[-1] == "approx" and len(node.sides) > 2:
+        value = node.sides[-2]
+    return (label, value) if named else None
+
+
+def _is_segment(node: Node) -> bool:
+    """`AB`, the length of a segment, was read as a product of capitals."""
+    return isinstance(node, Call) and node.name == "mul" and all(
+        (isinstance(part, Symbol) and part.name.isupper()) or _is_segment(part) for part in node.args)  # fmt: skip
+
+
+def compare_equations(gold: Relation, prediction: Relation) -> Decision:
+    """Two equations or inequalities: the same when their zero forms are proportional or one solves the other."""
+    ours, theirs = (_zero_form(side) for side in (gold, prediction))
+    if ours is None or theirs is None or ours[1] != theirs[1]:
+        return different("relation") if ours and theirs else unknown("relation")
+    left, right = ours[0], theirs[0]
+    ratios = list(islice(_ratios(left, right), _POINTS))
+    if len(ratios) < 3:
+        return unknown("no_value")
+    first = ratios[0]
+    constant = all(abs(ratio - first) <= abs(first) * 1e-25 for ratio in ratios)
+    if constant and (ours[1] in ("=", "!=") or first > 0):
+        return equal("relation")
+    if ours[1] == "=" and (_solves(gold, right) or _solves(prediction, left)):
+        return equal("relation")
+    return different("relation")
+
+
+def _zero_form(relation: Relation) -> tuple[Node, str] | None:
+    """`left - right`, with the sign turned so that only `<`, `<=`, `=`, `!=` remain."""
+    if len(relation.sides) != 2 or not all(map(is_formula, relation.sides)):
+        return None
+    left, right = relation.sides
+    sign = relation.signs[0]
+    if sign in _FLIPPED:
+        left, right, sign = right, left, _FLIPPED[sign]
+    return (Call("add", (left, negated(right))), sign) if sign in ("<", "<=", "=", "!=") else None
+
+
+def _ratios(left: Node, right: Node) -> Iterator[Any]:
+    names = sorted(symbols(left) | symbols(right))
+    for point in expressions.points(names, left, right):
+        top, bottom = _value(left, point), _value(right, point)
+        if top is not None and bottom:
+            yield top / bottom
+
+
+def _value(node: Node, point: dict[str, Fraction]) -> Any | None:
+    try:
+        evaluator = Evaluator(point, _DIGITS)
+        return evaluator.number(evaluator.real(evaluator.value(node)))
+    except (Undefined, TooCostly):
+        return None
+
+
+def _solves(solution: Relation, other: Node) -> bool:
+    """Whether `v = expression` satisfies another zero form that is linear in v, so that it is its only solution."""
+    found = split_label(solution)
+    if found is None or not isinstance(found[0], Symbol) or found[0].name not in symbols(other):
+        return False
+    name = found[0].name
+
+    def at(value: Node) -> Node:
+        return rewrite(other, lambda part: value if part == Symbol(name) else part)
+
+    zero, one, two = (at(Number(Fraction(place))) for place in range(3))
+    bend = Call("add", (zero, two, negated(Call("mul", (Number(Fraction(2)), one)))))
+    nothing = Number(Fraction(0))
+    linear = expressions.compare(bend, nothing).outcome == "equal"
+    return linear and expressions.compare(at(found[1]), nothing).outcome == "equal"
+
+
+def compare_functions(gold: Relation, prediction: Relation) -> Decision | None:
+    """`f(x) = ...` beside `f(t) = ...` or `y = ...`: parameters are matched by place. None for other equations."""
+    ours, theirs = split_label(gold), split_label(prediction)
+    if ours is None or theirs is None:
+        return None
+    calls = [label for label in (ours[0], theirs[0]) if isinstance(label, Call) and label.name.startswith("f:")]
+    if len(calls) == 2:
+        if calls[0].name != calls[1].name or len(calls[0].args) != len(calls[1].args):
+            return different("function")
+        names = {new.name: old.name for old, new in zip(calls[0].args, calls[1].args, strict=True)
+                 if isinstance(old, Symbol) and isinstance(new, Symbol)}  # fmt: skip
+        return expressions.compare(ours[1], rename(theirs[1], names))
+    plain = [label for label in (ours[0], theirs[0]) if isinstance(label, Symbol)]
+    if len(calls) == 1 and len(plain) == 1:
+        return expressions.compare(ours[1], theirs[1])
+    return None
+
+
+def compare_congruences(gold: Node, prediction: Node) -> Decision | None:
+    """`x = 3 (mod 7)`, `10 (mod 7)` and 3. None if neither side is a residue class."""
+    ours, theirs = _residue(gold), _residue(prediction)
+    if ours is None and theirs is None:
+        return None
+    moduli = [found[1] for found in (ours, theirs) if found]
+    residues = [found[0] if found else side for found, side in ((ours, gold), (theirs, prediction))]
+    if moduli[0] != moduli[-1] or not all(map(is_expression, residues)):
+        return different("congruence")
+    gap = Call("mod", (Call("add", (residues[0], negated(residues[1]))), moduli[0]))
+    return expressions.compare(gap, Number(Fraction(0)))
+
+
+def _residue(node: Node) -> tuple[Node, Node] | None:
+    return (node.args[-2], node.args[-1]) if isinstance(node, Call) and node.name == "congruent" else None
+
+
+class Family(NamedTuple):
+    """Solutions in integer parameters."""
+
+    members: tuple[Node, ...]
+    """A formula for each branch."""
+    parameters: frozenset[str]
+    declared: bool
+    """Whether the text says that the parameters are integers."""
+
+
+def family(node: Node) -> Family | None:
+    r"""`x = k\pi, k \in \mathbb{Z}` or a set-builder of it, as formulas in integers; None for anything else."""
+    if isinstance(node, Builder):
+        return _built(node)
+    items = node.items if isinstance(node, Listing) else (node,)
+    parameters, members = frozenset[str](), []
+    for item in items:
+        if names := _integers(item):
+            parameters |= names
+        else:
+            label = split_label(item)
+            members.append(label[1] if label else item)
+    if not members or not all(map(is_expression, members)):
+        return None
+    if not parameters:
+        free = frozenset.union(*(symbols(member) for member in members))
+        parameters = free if len(free) == 1 and free <= _INTEGER_LETTERS else frozenset()
+        return Family(tuple(members), parameters, declared=False) if parameters else None
+    return Family(tuple(members), parameters, declared=True)
+
+
+def _built(node: Builder) -> Family | None:
+    conditions = node.condition.items if isinstance(node.condition, Listing) else (node.condition,)
+    element = node.element.sides[0] if isinstance(node.element, Relation) else node.element
+    parameters = frozenset[str]()
+    members: list[Node] = []
+    for condition in conditions:
+        if names := _integers(condition):
+            parameters |= names
+        elif (label := split_label(condition)) and label[0] == element:
+            members.append(label[1])
+        elif not (isinstance(condition, Relation) and condition.signs == ("in",)):
+            return None
+    if not members and is_expression(element) and not isinstance(element, Symbol):
+        members = [element]
+    return Family(tuple(members), parameters, declared=True) if members and parameters else None
+
+
+def _integers(node: Node) -> frozenset[str]:
+    """The names that a statement declares to be integers."""
+    if not isinstance(node, Relation) or node.signs != ("in",) or node.sides[1] != Constant("Z"):
+        return frozenset()
+    return frozenset({node.sides[0].name}) if isinstance(node.sides[0], Symbol) else frozenset()
+
+
+def compare_families(gold: Family, prediction: Family) -> Decision:
+    """Every solution of one family must occur in the other, both ways, over a window of the integers."""
+    free = sorted((set().union(*map(symbols, gold.members)) - gold.parameters)
+                  | (set().union(*map(symbols, prediction.members)) - prediction.parameters))  # fmt: skip
+    draw = random.Random(derive_seed("families", repr(gold), repr(prediction)))
+    point = {name: Fraction(draw.randint(90, 900), 89) for name in free}
+    for one, other in ((gold, prediction), (prediction, gold)):
+        few, many = _members(one, point, 3), _members(other, point, 16)
+        if not few or not many:
+            return unknown("no_value")
+        if not all(any(abs(value - candidate) < 1e-20 for candidate in many) for value in few):
+            return different("family")
+    return equal("family")
+
+
+def _members(found: Family, point: dict[str, Fraction], reach: int) -> list[Any]:
+    names = sorted(found.parameters)
+    if len(names) > 2:
+        return []
+    values = []
+    for whole in product(range(-reach, reach + 1), repeat=len(names)):
+        at = point | dict(zip(names, map(Fraction, whole), strict=True))
+        values += [_value(member, at) for member in found.members]
+    return [value for value in values if value is not None]
