@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from data.records import Status
+from verifiers import check_answer
 from verifiers.answers.extract import extract_answer
 
 FOUND = [
@@ -44,10 +46,6 @@ NONE = [
     (r"\boxed{41} no: \boxed{}", "empty_box"),
     (r"\boxed{41} so \boxed{4", "unclosed_box"),
     ("we get\n#### ", "empty_hash"),
-    ("The answer is 41 or 42.", "several_answers"),
-    ("#### 41 or 42", "several_answers"),
-    (r"$\boxed{41}$ or $\boxed{42}$", "several_answers"),
-    (r"\boxed{41} or 42", "several_answers"),
     ("The answer is not 42.", "retracted"),
     ("The answer isn't 42.", "retracted"),
     (r"\boxed{41}. Wait, that's wrong.", "retracted"),
@@ -70,6 +68,15 @@ LETTERS = [
     ("The answer is A or B", ""),
     ("The answer is a dog", ""),
 ]
+
+
+@pytest.mark.parametrize("text", ["The answer is 41 or 42.", "#### 41 or 42", r"$\boxed{41}$ or $\boxed{42}$",
+                                  r"\boxed{41} or 42", r"The answer is $41$ or maybe $42$."])  # fmt: skip
+def test_a_guess_between_two_answers_is_neither_of_them(text: str) -> None:
+    for gold in ("41", "42"):
+        assert check_answer(gold, text, kind="text").status is not Status.CORRECT
+    if "maybe" not in text:
+        assert check_answer("42, 41", text, kind="text").status is Status.CORRECT
 
 
 @pytest.mark.parametrize(("text", "answer", "how"), FOUND)

@@ -1,13 +1,12 @@
 """The final answer that a text commits to, and how it was found; pure, linear in the length of the text.
 
 The latest commitment wins: a box, a `####` line, a sentence such as "the answer is", or bold type standing for one.
-Only where there is none does the last number count, and then the result says so (`last_number`). No answer at all, with
-the reason in `how`, is the result of
+Only where there is none does the last formula or number count, and then the result says so (`last_formula`,
+`last_number`). Several answers (`3 or 4`, boxes joined by "and", "or" or a comma: `boxed_list`) are one list, which
+equals no single gold. No answer at all, with the reason in `how`, is the result of
 
 - an empty or unclosed last box (earlier boxes do not count) or an empty `####` line: `empty_box`, `unclosed_box`,
   `empty_hash`;
-- several final answers that disagree, "3 or 4" or two boxes joined by "or": `several_answers`. Boxes joined by "and" or
-  a comma are one list: `boxed_list`;
 - a denial or retraction ("the answer is not 4", "4. Wait, that is wrong"): `retracted`;
 - a hedge instead of a commitment ("could be 4", "I don't know"): `no_final_answer`;
 - reasoning that was cut off (`<think>` without its end): `unfinished`.
@@ -25,7 +24,7 @@ from verifiers.answers.canonical import canonical, closing
 from verifiers.answers.decision import Outcome
 from verifiers.answers.equivalence import decide
 from verifiers.answers.literals import letter
-from verifiers.answers.phrases import NO_PAYLOAD, Candidate, hash_lines, options, sentences
+from verifiers.answers.phrases import NO_PAYLOAD, Candidate, hash_lines, options, sentences, tags
 
 _PROSE_WORD = re.compile(r"(?<![\\\w])[A-Za-z]{2,}\b")
 _CONDITION = re.compile(
@@ -41,8 +40,8 @@ class Extraction:
     answer: str
     """The answer as written, without its box or sentence; empty if there is none."""
     how: str
-    """`boxed`, `boxed_list`, `hash`, `phrase`, `phrase_number`, `bold`, `last_number`, `letter`, `as_given`, or why
-    there is none."""
+    """`boxed`, `boxed_list`, `hash`, `phrase`, `phrase_number`, `bold`, `tag`, `last_formula`, `last_number`, `letter`,
+    `as_given`, or why there is none."""
 
 
 _BOX = re.compile(r"\\(?:boxed|fbox|framebox)(?![a-zA-Z])\s*")
@@ -63,6 +62,9 @@ _NEXT_PROBLEM = re.compile(r"\n[ \t]*(?:#+ *|\*\*)?(?:Question|Problem|Q|User|Hu
 _JOINED = re.compile(r"[\s$.,;*\\()]*(?:\\text\s*\{)?\s*(or|and|,|;)?(?:\s+(?:or|and)\b)?[\s$,}\\()]*", re.IGNORECASE)
 _FENCED = re.compile(r"```(?:python|py)\b.*?(?:```|\Z)", re.DOTALL)
 """A program is no statement of its result."""
+_FORMULA = re.compile(r"\$[^$\n]{1,200}\$|\\\(.{1,200}?\\\)")
+_CLOSING = 300
+"""Characters at the end in which a sentence about the result counts as the conclusion."""
 _MAX_TEXT = 100_000
 """Characters from the end in which an answer is looked for."""
 _MAX_BARE = 200
@@ -116,7 +118,12 @@ def _final_part(text: str) -> str | None:
         return None
     text = text[end + len("</think>") :] if end >= 0 else text
     box = _BOX.search(text)
-    firsts = (next(hash_lines(text), None), next(sentences(text), None), _box(text, box) if box else None)
+    firsts = (
+        next(hash_lines(text), None),
+        next(tags(text), None),
+        next(sentences(text), None),
+        _box(text, box) if box else None,
+    )
     first = min((candidate.end for candidate in firsts if candidate), default=len(text))
     following = _NEXT_PROBLEM.search(text, first)
     return text[: following.start()] if following else text
@@ -125,19 +132,20 @@ def _final_part(text: str) -> str | None:
 def _latest(text: str) -> Candidate | None:
     """The last commitment in the text; bold type counts where nothing firmer does."""
     box = _last_box(text)
-    found = [*hash_lines(text), *sentences(text)]
+    found = [*hash_lines(text), *tags(text), *sentences(text)]
     if box is not None:
         # After a box, a sentence that names no plain answer talks about it ("the answer is in lowest terms").
         found = [box, *(later for later in found if later.start > box.start and _corrects(later))]
     if found:
         return max(found, key=lambda candidate: candidate.start)
-    if stated := list(sentences(text, weak=True)):
-        return stated[-1]
     # Bold type higher up is a heading ("**Last 3 customers**"); in the closing line it is the answer.
     start = text.rstrip().rfind("\n") + 1
     bold = [match for match in _BOLD.finditer(text, start)
             if re.search(r"\d", match.group(1)) and not match.group(1).rstrip().endswith((":", "."))]  # fmt: skip
-    return Candidate(bold[-1].group(1), "bold", bold[-1].start(), bold[-1].end()) if bold else None
+    if bold:
+        return Candidate(bold[-1].group(1), "bold", bold[-1].start(), bold[-1].end())
+    stated = [found for found in sentences(text, weak=True) if found.end > len(text.rstrip()) - _CLOSING]
+    return stated[-1] if stated else None
 
 
 def _corrects(later: Candidate) -> bool:
@@ -171,9 +179,6 @@ def _settled(text: str, found: Candidate) -> Extraction:
         return Extraction("", "retracted")
     if found.how == "boxed":
         return _with_neighbours(text, found)
-    parts = re.split(r"\s+or\s+", found.payload)
-    if len(parts) > 1 and not _all_same(parts):
-        return Extraction("", "several_answers")
     number = _only_number(found.payload) if found.how == "phrase" else ""
     return Extraction(number, "phrase_number") if number else Extraction(found.payload, found.how)
 
@@ -201,12 +206,10 @@ def _with_neighbours(text: str, last: Candidate) -> Extraction:
         boxes.insert(0, box)
     tail = re.compile(r"[\s$]*or[\s$]+(-?[\d.,/]*\d)").match(text, last.end)
     payloads = [box.payload for box in boxes] + ([tail.group(1)] if tail else [])
-    if len(payloads) == 1 or _all_same(payloads):
+    # Boxes with nothing but space between them are two tries, of which the last one counts.
+    if len(payloads) == 1 or _all_same(payloads) or (not tail and joiners == {""}):
         return Extraction(last.payload, "boxed")
-    if tail or "or" in joiners or "" in joiners:
-        # Boxes with nothing but space between them are two tries, of which the last one counts.
-        return Extraction("", "several_answers") if tail or "or" in joiners else Extraction(last.payload, "boxed")
-    return Extraction(", ".join(payloads), "boxed_list")
+    return Extraction((" or " if tail or "or" in joiners else ", ").join(payloads), "boxed_list")
 
 
 def _all_same(payloads: list[str]) -> bool:
@@ -220,6 +223,9 @@ def _last_resort(text: str) -> Extraction:
     last_sentence = re.split(r"(?<=[.!])\s+(?=[A-Z])|\n", tail)[-1]
     if _HEDGE.search(last_sentence):
         return Extraction("", "no_final_answer")
+    formulas = _FORMULA.findall(last_sentence)
+    if formulas and re.search(r"[a-zA-Z\\^<>]", formulas[-1]):
+        return Extraction(formulas[-1].strip("$ "), "last_formula")
     numbers = [match.group() for match in _NUMBER.finditer(_FENCED.sub(" ", text[-20_000:]))]
     return Extraction(numbers[-1], "last_number") if numbers else Extraction("", "no_final_answer")
 

@@ -29,7 +29,7 @@ _DATES = (
 )
 _WEEKDAY = re.compile(r"(?:mon|tues|wednes|thurs|fri|satur|sun)day,? ?", re.IGNORECASE)
 _BASE = re.compile(
-    r"(-?[0-9A-Za-z]+(?:\.[0-9A-Za-z]+)?)(?:_\{?(\d+)\}?|_\{?\(?([a-z]+)\)?\}?| ?\(?(?:in )?base ?(\d+)\)?)"
+    r"\(?(-?[0-9A-Za-z]+(?:\.[0-9A-Za-z]+)?)\)?(?:_\{?(\d+)\}?|_\{?\(?([a-z]+)\)?\}?| ?\(?(?:in )?base ?(\d+)\)?)"
 )
 _BASE_NAMES = {"two": 2, "three": 3, "four": 4, "five": 5, "six": 6, "seven": 7, "eight": 8, "nine": 9, "ten": 10,
                "twelve": 12, "sixteen": 16, "hex": 16, "bin": 2, "oct": 8}  # fmt: skip

@@ -252,6 +252,8 @@ class Operations:
 
     def _affordable(self, base: Any, exponent: Any) -> None:
         """Refuse a power whose binary exponent is beyond the cap before it is computed."""
+        if not (self._context.isfinite(base) and self._context.isfinite(exponent)):
+            raise Undefined
         size = abs(self._context.mag(base)) + 1
         if self._context.mag(exponent) + size.bit_length() > MAX_LOG.bit_length():
             raise TooCostly

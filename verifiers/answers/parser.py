@@ -73,6 +73,8 @@ class _Parser(Atoms):
         items, joiners = [self.statement()], set[str]()
         while True:
             joined = self._joiner()
+            if joined in ("or", "and") and self.at("end", "close"):
+                raise Unreadable
             if not joined or self.at("end", "close"):
                 break
             joiners.add(joined)

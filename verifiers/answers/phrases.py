@@ -31,6 +31,7 @@ _PHRASE = re.compile(
     r"|答案(?:是|为|:|：))(?:\*\*)?\s*[:=]?[ \t]*(?:\n\s*(?=\S))?",
     re.IGNORECASE | re.MULTILINE,
 )
+_TAG = re.compile(r"<answer>(.{0,400}?)</answer>", re.DOTALL | re.IGNORECASE)
 _STATED = re.compile(
     r"\b(?:solutions?|roots?|zeros|result|values?(?: of \$?\w\$?)?)\s+(?:is|are)\s*:?\s*", re.IGNORECASE
 )
@@ -59,6 +60,13 @@ def hash_lines(text: str) -> Iterator[Candidate]:
                 yield Candidate("", "empty_hash", match.start(), match.end())
         elif not _HEADING.match(payload) and not payload.endswith(":") and len(payload) <= _MAX_PAYLOAD:
             yield Candidate(payload.rstrip("."), "hash", match.start(), match.end())
+
+
+def tags(text: str) -> Iterator[Candidate]:
+    """`<answer>72</answer>`; an empty one announces an answer and has none."""
+    for match in _TAG.finditer(text):
+        payload = match.group(1).strip()
+        yield Candidate(payload, "tag" if payload else "empty_box", match.start(), match.end())
 
 
 def sentences(text: str, *, weak: bool = False) -> Iterator[Candidate]:
@@ -102,7 +110,10 @@ def _payload(line: str) -> tuple[str, int]:
     math = re.match(r"\$([^$]+)\$|\\\((.+?)\\\)|\\\[(.+?)\\\]", rest)
     if math and not re.search(r"[a-z]{2,} [a-z]{2,}", next(part for part in math.groups() if part)):
         # Prose after the formula explains it; a unit or a second answer belongs to it.
-        more = re.match(r"\s*(?:or|and)\s+\S+|\s*(?:[a-zA-Z%]+)?(?=\s*(?:[.!]|$))", rest[math.end() :])
+        more = re.match(
+            r"\s*,?\s*(?:or|and)\s+(?:maybe |perhaps |possibly |even )*\S+|\s*(?:[a-zA-Z%]+)?(?=\s*(?:[.!]|$))",
+            rest[math.end() :],
+        )
         end = math.end() + (len(more.group()) if more else 0)
     else:
         stop = _SENTENCE_END.search(rest)
