@@ -70,6 +70,30 @@ def validate(recipe: RecipeName, overrides: Overrides = None) -> None:
 
 
 @app.command()
+def verify(
+    gold: Annotated[str, typer.Argument(help="The right answer.")],
+    prediction: Annotated[str, typer.Argument(help="What the model wrote: an answer or a whole solution.")],
+    kind: Annotated[str, typer.Option(help="auto, answer, text or choice.")] = "auto",
+    policy: Annotated[str, typer.Option(help="default, strict or lenient.")] = "default",
+) -> None:
+    """Check one answer and show how it was decided; exit code 0 if correct, 1 if not.
+
+    \b
+    stepstar verify "1/2" "so the answer is \\boxed{0.5}"
+    stepstar verify "(-2, 2)" "x^2 < 4"
+    stepstar verify 1/3 0.333 --policy lenient
+    """
+    from verifiers import explain
+
+    verdict, steps = explain(gold, prediction, kind=kind, policy=policy)
+    width = max(len(name) for name, _ in steps)
+    print(str(verdict.status))
+    for name, text in steps:
+        print(f"  {name:{width}}  {text}")
+    raise typer.Exit(0 if verdict.status == "correct" else 1)
+
+
+@app.command()
 def report(folder: Annotated[Path, typer.Argument(help="A run folder.")]) -> None:
     """Write report.html of a run again from its records.
 

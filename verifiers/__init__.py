@@ -7,18 +7,20 @@ imports neither sympy nor numpy; sympy is only ever imported by worker processes
 from __future__ import annotations
 
 from verifiers.checking import check_answer, check_answers, check_gold
+from verifiers.explain import Explanation, explain
 from verifiers.metrics import (
     Interval,
     accuracy,
     bootstrap_interval,
-    majority,
     paired_interval,
     pass_at_k,
     wilson_interval,
 )
 from verifiers.steps import StepStatus, StepVerdict, check_steps
+from verifiers.voting import group_answers, majority
 
 __all__ = [
+    "Explanation",
     "Interval",
     "StepStatus",
     "StepVerdict",
@@ -28,6 +30,8 @@ __all__ = [
     "check_answers",
     "check_gold",
     "check_steps",
+    "explain",
+    "group_answers",
     "majority",
     "paired_interval",
     "pass_at_k",

@@ -19,15 +19,14 @@ from verifiers import pool
 from verifiers.answers import limits, literals, plain
 from verifiers.answers.canonical import canonical, was_text
 from verifiers.answers.decision import Decision, Outcome
-from verifiers.answers.equivalence import decide, read
+from verifiers.answers.equivalence import FOR_ALGEBRA, decide, read
 from verifiers.answers.extract import Extraction, extract_answer
 from verifiers.answers.literals import is_words
 from verifiers.answers.phrases import option_content, options
+from verifiers.answers.policy import PROFILES, Policy
 from verifiers.answers.tree import Builder, FiniteSet, Group, Listing, Matrix, Relation
 
 KINDS = ("auto", "answer", "text", "choice")
-_FOR_ALGEBRA = frozenset({"no_value", "types", "set_membership"})
-"""Why the comparators were not certain, where a second opinion can help."""
 _KIND_OF = {Group: "tuple", FiniteSet: "set", Builder: "set", Listing: "list", Relation: "relation", Matrix: "matrix"}
 _STATUS = {
     Outcome.EQUAL: Status.CORRECT,
@@ -36,7 +35,9 @@ _STATUS = {
 }
 
 
-def check_answer(gold: str, prediction: str, *, kind: str = "auto", timeout_s: float = 1.5) -> Verdict:
+def check_answer(
+    gold: str, prediction: str, *, kind: str = "auto", policy: str = "default", timeout_s: float = 1.5
+) -> Verdict:
     """Check one answer.
 
     Args:
@@ -44,22 +45,30 @@ def check_answer(gold: str, prediction: str, *, kind: str = "auto", timeout_s: f
         prediction: what the model wrote.
         kind: what the prediction is: `answer` (a bare answer), `text` (a solution to extract from), `choice` (a text
             whose answer is an option letter), or `auto` to decide between the first two.
+        policy: `default`, `strict` (no rounding; units, percent signs and reduced fractions are required) or `lenient`
+            (a decimal may round an exact gold answer).
         timeout_s: limit on sympy's opinion of this case; nearly all need none.
 
     Returns:
         The verdict. `method` is the rule that decided, `detail` how the answer was found or why nothing was decided.
     """
-    return check_answers([(gold, prediction)], kind=kind, timeout_s=timeout_s)[0]
+    return check_answers([(gold, prediction)], kind=kind, policy=policy, timeout_s=timeout_s)[0]
 
 
 def check_answers(
-    pairs: Sequence[tuple[str, str]], *, kind: str = "auto", timeout_s: float = 1.5, workers: int = 1
+    pairs: Sequence[tuple[str, str]],
+    *,
+    kind: str = "auto",
+    policy: str = "default",
+    timeout_s: float = 1.5,
+    workers: int = 1,
 ) -> list[Verdict]:
     """Check many answers; verdicts come in the order of the pairs.
 
     Args:
         pairs: gold answer and prediction.
         kind: as in `check_answer`.
+        policy: as in `check_answer`.
         timeout_s: limit on sympy's opinion of each single case.
         workers: how many worker processes may do algebra at once for this call.
 
@@ -68,12 +77,14 @@ def check_answers(
     """
     if kind not in KINDS:
         raise UserError(f"unknown kind '{kind}'.", f"Use one of: {', '.join(KINDS)}.")
+    if policy not in PROFILES:
+        raise UserError(f"unknown policy '{policy}'.", f"Use one of: {', '.join(PROFILES)}.")
     if workers < 1 or timeout_s <= 0:
         raise UserError("workers and timeout_s must be positive.")
     verdicts: list[Verdict] = []
     open_cases: dict[tuple[str, str], list[int]] = {}
     for place, (gold, prediction) in enumerate(pairs):
-        verdict, case = _check_plainly(gold, prediction, kind)
+        verdict, case = _check_plainly(gold, prediction, kind, PROFILES[policy])
         verdicts.append(verdict)
         if case is not None:
             # Samples of one problem often share an answer: each pair is worked out once.
@@ -122,7 +133,7 @@ def _reading(gold: str) -> str:
     return "" if tree is None else _KIND_OF.get(type(tree), "expression")
 
 
-def _check_plainly(gold: str, prediction: str, kind: str) -> tuple[Verdict, tuple[str, str] | None]:
+def _check_plainly(gold: str, prediction: str, kind: str, policy: Policy) -> tuple[Verdict, tuple[str, str] | None]:
     """A verdict, and the pair that algebra has to decide if plain rules did not."""
     started = time.perf_counter()
     answer = _bare_gold(gold)
@@ -139,12 +150,12 @@ def _check_plainly(gold: str, prediction: str, kind: str) -> tuple[Verdict, tupl
     blank = len(found.answer) <= limits.MAX_CHARS and not canonical(found.answer)
     if blank:
         return _verdict(Status.NO_ANSWER, detail=found.how if not found.answer else "empty", started=started), None
-    decision = _decide_choice(answer, found) if kind == "choice" else decide(answer, found.answer)
+    decision = _decide_choice(answer, found) if kind == "choice" else decide(answer, found.answer, policy=policy)
     if decision.outcome is not Outcome.UNKNOWN:
         verdict = _verdict(_STATUS[decision.outcome], found.answer, decision.rule, found.how, started)
         return verdict, None
     # Where no value was found sympy may know one; until it has spoken, `method` holds how the answer was found.
-    ask = decision.rule in _FOR_ALGEBRA
+    ask = decision.rule in FOR_ALGEBRA
     verdict = _verdict(Status.UNDECIDED, found.answer, found.how if ask else "", "" if ask else decision.rule, started)
     return verdict, (answer, found.answer) if ask else None
 

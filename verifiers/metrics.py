@@ -6,7 +6,6 @@ The unit of resampling is the problem: samples of one problem are not independen
 from __future__ import annotations
 
 import math
-from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -49,13 +48,6 @@ def pass_at_k(n: int, c: int, k: int) -> float:
     if not (0 <= c <= n and 1 <= k <= n):
         raise ValueError(f"pass_at_k needs 0 <= c <= n and 1 <= k <= n, got n={n}, c={c}, k={k}")
     return 1.0 - math.comb(n - c, k) / math.comb(n, k)
-
-
-def majority(answers: Sequence[str]) -> str:
-    """The most frequent answer, the earliest on a tie; empty answers do not vote; empty if nobody votes."""
-    votes = Counter(answer for answer in answers if answer)
-    # Counter keeps the order of first appearance and `max` the first of equals.
-    return max(votes, key=lambda answer: votes[answer]) if votes else ""
 
 
 def bootstrap_interval(values: Sequence[float], *, level: float = 0.95, draws: int = 2000, seed: int = 0) -> Interval:

@@ -8,7 +8,7 @@ import math
 import pytest
 
 from data.records import Status
-from verifiers import accuracy, bootstrap_interval, majority, paired_interval, pass_at_k, wilson_interval
+from verifiers import accuracy, bootstrap_interval, paired_interval, pass_at_k, wilson_interval
 
 
 def test_accuracy_leaves_the_undecided_out() -> None:
@@ -23,12 +23,6 @@ def test_pass_at_k_equals_the_share_of_all_draws() -> None:
         assert pass_at_k(n, c, k) == pytest.approx(sum(any(draw) for draw in draws) / len(draws))
     with pytest.raises(ValueError, match="k <= n"):
         pass_at_k(3, 1, 4)
-
-
-def test_majority_prefers_the_earliest_and_ignores_empty_votes() -> None:
-    assert majority(["", "7", "8", "8", "7", "", ""]) == "7"
-    assert majority(["8", "7", "7"]) == "7"
-    assert majority(["", ""]) == ""
 
 
 def test_wilson_golden_values() -> None:

@@ -51,7 +51,8 @@ class Atoms(Brackets):
         if token.kind in ("name", "function") or token.text in _STARTS:
             return token.text != "mod"
         if token.kind == "number":
-            return self._tokens[self._place - 1].text in (")", "}", "]")
+            before = self._tokens[self._place - 1]
+            return before.text in (")", "}", "]", "!") or (before.kind == "name" and not token.space)
         if token.text == "|":
             return self._bars == 0
         return token.kind == "command" and token.text in _COMMAND_ATOMS and token.text != r"\{"
@@ -123,7 +124,7 @@ class Atoms(Brackets):
         digits, _, exponent = text.partition("e")
         whole, _, fraction = digits.partition(".")
         value, step = Fraction(int(whole + fraction or "0"), 10 ** len(fraction)), Fraction(1, 10 ** len(fraction))
-        if "." in digits and (period := self._period()):
+        if "." in digits and (period := self._period(fraction)):
             nines = (10 ** len(period) - 1) * 10 ** len(fraction)
             return Number(value + Fraction(int(period), nines))
         if exponent:
@@ -133,9 +134,11 @@ class Atoms(Brackets):
         number = Number(value, step if len(fraction) >= 2 else Fraction(0))
         return self._mixed(number) if not fraction and not exponent else number
 
-    def _period(self) -> str:
+    def _period(self, digits: str) -> str:
         r"""The repeating digits behind a decimal: `0.\overline{3}`, `0.(3)`; empty if there are none."""
         marked = self.peek().text in (r"\overline", r"\bar", r"\dot") and self.peek(1).text == "{"
+        if self.peek().text in (r"\ldots", r"\dots", r"\cdots"):
+            return self._period_shown(digits)
         if not marked and self.peek().text != "(":
             return ""
         inside, close = self.peek(2 if marked else 1), self.peek(3 if marked else 2)
@@ -143,6 +146,15 @@ class Atoms(Brackets):
             return ""
         self.advance(4 if marked else 3)
         return inside.text
+
+    def _period_shown(self, digits: str) -> str:
+        r"""What goes on in `0.333\ldots`: the shortest run of digits that was written twice or more, up to the end."""
+        for length in range(1, len(digits) // 2 + 1):
+            period = digits[-length:]
+            if digits.endswith(period * (3 if length == 1 else 2)):
+                self.advance()
+                return period
+        raise Unreadable
 
     def _mixed(self, whole: Number) -> Node:
         r"""`2\frac34` is 2.75; a fraction that is not proper and made of digits is a factor as any other."""

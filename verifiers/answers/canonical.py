@@ -27,6 +27,8 @@ _COLOR = re.compile(r"\\(?:textcolor|colorbox|color)\s*\{[^{}]*\}")
 _LIBRARY = re.compile(r"\b(?:math|np|numpy|sympy|sp|cmath)\.(?=[a-zA-Z])")
 _WRAPPED = re.compile(r"\s*(?:Matrix|array|list|tuple|set|frozenset|FiniteSet)\s*\((.*)\)\s*", re.DOTALL)
 _CHOOSE = re.compile(r"\{([^{}]*)\\choose(?![a-zA-Z])([^{}]*)\}")
+_OVER = re.compile(r"\{([^{}]*)\\over(?![a-zA-Z])([^{}]*)\}")
+_REMARKS = re.compile(r"\\(?:therefore|because)(?![a-zA-Z])|\\tag\s*\{[^{}]*\}|&nbsp;|\\\\\[\d+pt\]|^\s*>(?=\s)")
 _ALIGNED = re.compile(r"\\(?:begin|end)\{(?:aligned|align|align\*|gathered|split|equation\*?)\}")
 _TAG = re.compile(r"</?(?:b|i|em|strong|u|code|p|span|div|br ?/?)>", re.IGNORECASE)
 _GROUP_MARK = re.compile(r"(?<=\d)(?:\\!)*(?:\{,\}|,\\!|\\,|\\ |~|[\u00a0\u202f\u2009])(?=\d{3}(?!\d))")
@@ -84,13 +86,17 @@ def _script(mark: str, run: str, table: dict[str, str]) -> str:
 
 
 def _markup(text: str) -> str:
-    text = _LIBRARY.sub("", _TAG.sub(" ", text).replace("`", " "))
+    text = _LIBRARY.sub("", _REMARKS.sub(" ", _TAG.sub(" ", text)).replace("`", " "))
+    text = re.sub(r"^\s*\[([^\[\]]+)\]\(https?://[^()\s]*\)\s*$", r"\1", text)
+    text = re.sub(r"(?<=\d)['’_](?=\d{3}(?!\d))", "", text)
     if match := _WRAPPED.fullmatch(text):
         text = match.group(1)
     if _ALIGNED.search(text):
         text = _ALIGNED.sub(" ", text).replace("&", " ").replace("\\\\", ", ")
     text = re.sub(r"^\s*\*\*(.*?)\*\*\s*[.:]?\s*$", r"\1", text, flags=re.DOTALL)
-    text = re.sub(r"^\s*(?:__(.*)__|#+ (.*)|[\"“](.*)[\"”]|'(.*)')\s*$", r"\1\2\3\4", text, flags=re.DOTALL)
+    text = re.sub(
+        r"^\s*(?:__(.*)__|\*([^*]*)\*|#+ (.*)|[\"“](.*)[\"”]|'(.*)')\s*$", r"\1\2\3\4\5", text, flags=re.DOTALL
+    )
     text = re.sub(r"\\[()]|(?<!\\)\\[\[\]]", " ", text)
     return text.replace(r"\$", "").replace("$", " ").replace(r"\%", "%").replace(r"\#", "#").replace(r"\_", "_")
 
@@ -103,6 +109,7 @@ def _commands(text: str) -> str:
             break
     text = re.sub(r"(?<!\\)\\[,;: ]|~|(?:\\| )+$", " ", text)
     text = re.sub(r"\{(or|and)\}", r" \1 ", text)
+    text = _OVER.sub(r"\\frac{\1}{\2}", text)
     text = _CHOOSE.sub(r"\\binom{\1}{\2}", text)
     text = _GLUED.sub(r"\\\1 \2", text.replace("{,}", ",").replace("{}", ""))
     text = _MATRIX.sub(lambda m: re.sub(r"(?<!\\)\\(?=[-\d])", r"\\\\", m.group()), text)
@@ -120,6 +127,8 @@ def _unfont(match: re.Match[str]) -> str:
     if font.startswith("operatorname"):
         return f"\\{inner.strip()} " if inner.strip() in FUNCTIONS else f" {inner} "
     # A space keeps words apart from a number: `5\text{cm}`; in `\mathrm{e}^x` there is nothing to keep apart.
+    if inner[1:].isalpha() and font.startswith("mathrm"):
+        return f" {inner} "
     return f" {inner} " if font.startswith(("text", "mbox", "hbox", "emph")) else f"{{{inner}}}" if inner[1:] else inner
 
 

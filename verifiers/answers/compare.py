@@ -14,8 +14,8 @@ from verifiers.answers.relations import (
     compare_congruences,
     compare_equations,
     compare_families,
-    compare_functions,
     family,
+    matched_functions,
     split_label,
 )
 from verifiers.answers.tree import (
@@ -64,7 +64,8 @@ def compare(gold: Node, prediction: Node) -> Decision:
 
 
 def _componentwise(node: Node) -> Node:
-    """`(a, b) = (1, 2)` says `a = 1, b = 2`; a set holds each of its elements once."""
+    """`(a, b) = (1, 2)` says `a = 1, b = 2`; a set holds each of its elements once; `2(1, 2)` is (2, 4)."""
+    node = rewrite(node, compounds.distributed)
     if isinstance(node, FiniteSet):
         return FiniteSet(tuple(dict.fromkeys(node.items)))
     if isinstance(node, Relation) and node.signs == ("=",) and all(isinstance(side, Group) for side in node.sides):
@@ -76,7 +77,7 @@ def _componentwise(node: Node) -> Node:
 
 def _families(gold: Node, prediction: Node) -> Decision | None:
     ours, theirs = family(gold), family(prediction)
-    if ours is None or theirs is None:
+    if ours is None or theirs is None or all(isinstance(side, Call) for side in (gold, prediction)):
         return None
     periodic = any(split_label(side) is not None for side in (gold, prediction)) and has(gold, "pi")
     same_names = ours.parameters == theirs.parameters
@@ -108,7 +109,8 @@ def _unlabelled_set(node: Node) -> Node:
 
 def _functions(gold: Node, prediction: Node) -> Decision | None:
     if isinstance(gold, Relation) and isinstance(prediction, Relation):
-        return compare_functions(gold, prediction)
+        matched = matched_functions(gold, prediction)
+        return compare(*matched) if matched else None
     return compare_congruences(gold, prediction)
 
 
@@ -166,10 +168,10 @@ def _unlabelled(gold: Node, prediction: Node) -> tuple[Node, Node]:
     if ours and theirs:
         return (ours[1], theirs[1]) if ours[0] == theirs[0] or not (_names(ours[0]) and _names(theirs[0])) else (
             gold, prediction)  # fmt: skip
-    if ours and not isinstance(prediction, (Relation, Listing)):
-        return ours[1], prediction
-    if theirs and not isinstance(gold, (Relation, Listing)):
-        return gold, theirs[1]
+    for label, node, other in ((ours, gold, prediction), (theirs, prediction, gold)):
+        member = isinstance(node, Relation) and node.signs == ("in",)
+        if label and (member or not isinstance(other, Listing)) and not isinstance(other, Relation):
+            return (label[1], prediction) if node is gold else (gold, label[1])
     return gold, prediction
 
 
@@ -180,8 +182,8 @@ def _names(label: Node) -> bool:
 def _expressions(gold: Node, prediction: Node) -> Decision:
     if isinstance(gold, Number) and gold.step and expressions.rounds_to(gold, prediction):
         return equal("decimal")
-    if has(gold, "i") or has(prediction, "i"):
-        gold, prediction = (rewrite(side, _imaginary) for side in (gold, prediction))
+    if has(gold, "i") or has(prediction, "i") or "hat i" in symbols(gold) | symbols(prediction):
+        gold, prediction = _vectors_or_complex(gold, prediction)
     decision = expressions.compare(gold, prediction)
     if decision.outcome is not Outcome.EQUAL:
         ours, theirs = symbols(gold) - symbols(prediction), symbols(prediction) - symbols(gold)
@@ -198,6 +200,17 @@ def _expressions(gold: Node, prediction: Node) -> Decision:
 def _imaginary(node: Node) -> Node:
     """`I` and `j` are i beside an i."""
     return Constant("i") if node in (Symbol("I"), Symbol("j")) else node
+
+
+def _vectors_or_complex(gold: Node, prediction: Node) -> tuple[Node, Node]:
+    """In `3i + 4j` neither letter is imaginary, and hats say nothing more; else `I` and `j` are i."""
+    hats = {f"hat {letter}": letter for letter in "ijk"}
+    sides = [rename(side, hats) for side in (gold, prediction)]
+    if all({"j", "k"} & symbols(side) for side in sides):
+        sides = [rewrite(side, lambda part: Symbol("i") if part == Constant("i") else part) for side in sides]
+    else:
+        sides = [rewrite(side, _imaginary) for side in sides]
+    return sides[0], sides[1]
 
 
 def _compound(gold: Node, prediction: Node) -> Decision:

@@ -7,7 +7,7 @@ from typing import TypeAlias
 
 from verifiers.answers.decision import Decision, Outcome, all_of, different, unknown, verdict
 from verifiers.answers.relations import split_label
-from verifiers.answers.tree import FiniteSet, Group, Listing, Matrix, Node
+from verifiers.answers.tree import Call, FiniteSet, Group, Listing, Matrix, Node, Symbol
 
 Same: TypeAlias = Callable[[Node, Node], Decision]
 MAX_ITEMS = 64
@@ -65,11 +65,37 @@ def _by_label(ours: Sequence[Node], theirs: Sequence[Node], same: Same) -> Decis
     if not any(named) or len(ours) != len(theirs):
         return None
     if not all(named):
-        return all_of(map(same, _values(ours), _values(theirs)), "labelled")
+        return all_of(map(same, _values(_by_axis(ours)), _values(_by_axis(theirs))), "labelled")
     tables = [dict(label for label in side if label) for side in labels]
     if tables[0].keys() != tables[1].keys():
         return None
     return all_of((same(value, tables[1][label]) for label, value in tables[0].items()), "labelled")
+
+
+def _by_axis(items: Sequence[Node]) -> list[Node]:
+    """Coordinates in the order of their axes: `y = 2, x = 1` is (1, 2)."""
+    labels = [split_label(item) for item in items]
+    names = [label[0].name for label in labels if label and isinstance(label[0], Symbol)]
+    if sorted(names) in (["x", "y"], ["x", "y", "z"]) and len(names) == len(items):
+        return [item for _, item in sorted(zip(names, items, strict=True), key=lambda pair: pair[0])]
+    return list(items)
+
+
+def distributed(node: Node) -> Node:
+    """A number times a matrix or a vector, entry by entry; any other node as it is."""
+    if not isinstance(node, Call) or node.name not in ("mul", "div", "neg"):
+        return node
+    arrays = [part for part in node.args if isinstance(part, (Matrix, Group))]
+    if len(arrays) != 1 or (node.name == "div" and node.args[0] is not arrays[0]):
+        return node
+
+    def entry(item: Node) -> Node:
+        return Call(node.name, tuple(item if part is arrays[0] else part for part in node.args))
+
+    array = arrays[0]
+    if isinstance(array, Matrix):
+        return Matrix(tuple(tuple(map(entry, row)) for row in array.rows))
+    return Group(tuple(map(entry, array.items)), array.brackets) if len(array.items) > 1 else node
 
 
 def _values(items: Sequence[Node]) -> list[Node]:

@@ -27,38 +27,52 @@ from dataclasses import replace
 from fractions import Fraction
 
 from verifiers.answers import compare as trees
-from verifiers.answers import limits, literals, numeric, plain, units
+from verifiers.answers import expressions, limits, literals, numeric, plain, units
 from verifiers.answers.canonical import canonical, was_text
 from verifiers.answers.decision import Decision, Outcome, all_of, different, equal, unknown, verdict
 from verifiers.answers.parser import parse
+from verifiers.answers.policy import PROFILES, Policy, review
 from verifiers.answers.tree import Call, Constant, FiniteSet, Listing, Node, Number, is_expression
 
 Algebra = Callable[[Node, Node], Decision]
 """A second opinion on a pair of trees; only the worker has one (`verifiers.answers.symbolic`)."""
 
+_DEFAULT = PROFILES["default"]
+FOR_ALGEBRA = frozenset({"no_value", "types"})
+"""Why the comparators were not certain, where a second opinion can help."""
 _UNIT_WORDS = re.compile(
     r"(.*(?:\d|\\|[a-z]\^).*?) ?(?<![a-zA-Z\\])(?:(?:square|cubic|sq) )?"
     r"(?!or |and |sin|cos|tan|log|exp)(?:[a-z]{4,}|cm|mm|km|ft|in|mi|rad)(?:\^\{[23]\})?"
 )
 _VAGUE = re.compile(
-    r"(?:(?:approximately|approx\.?|about|roughly|around|exactly|equals?|only|just|at|when|if|is|are|then|so|thus|hence"
+    r"(?:(?:approximately|approx\.?|about|roughly|around|exactly|equals?|only|just|at|on|when|if|is|are|then|so|thus|hence"
     r"|therefore|we (?:get|have)) |\\approx|~) ?",
     re.IGNORECASE,
 )
 _CURRENCIES = {"€": "euro", "£": "gbp", "¥": "yen", "₹": "rupee"}
+_INTEGERS = re.compile(
+    r",? ?(?:for |where |with |and )?(?:(?:any|all|every|each|some) )?(?:integers? ([a-z])"
+    r"|([a-z]) (?:is |being )?(?:(?:an|any|some) )?(?:arbitrary )?integers?)$"
+)
+_REMARK = re.compile(
+    r",? ?(?:for|where) (?:(?:some|any|all|every|each) )?(?:\w+ )?(?:constants?|numbers?|reals?)(?: \w)?$"
+    r"|,? ?where \w is (?:a|an|any|some)(?: \w+)? constant$"
+)
+_EXCEPT = re.compile(r"all (?:real|reals)\b[a-z ]*?(?: x)? (?:except|but|other than|excluding)(?: for)?(?: x=)? ?(.+)")
 _RATIO = re.compile(r"[^:=<>|,]+(?: ?: ?[^:=<>|,]+)+|[\d.]+(?: to [\d.]+)+")
 _DOMAIN_NOTE = re.compile(r" ?\(([^()]*\\in(?![a-z])[^()]*)\)$")
 _UNIT_IN_PARENS = re.compile(r"(.*[\d})]) ?\(([a-zA-Z°/^{}\d ]{1,20})\)")
 _UNION = re.compile(r"(?<=[)\]}]) ?[Uu] ?(?=\(|\[|\\\{)")
 
 
-def decide(gold: str, prediction: str, algebra: Algebra | None = None) -> Decision:
+def decide(gold: str, prediction: str, algebra: Algebra | None = None, policy: Policy = _DEFAULT) -> Decision:
     """Decide whether a bare answer equals the gold.
 
     Args:
         gold: the right answer.
         prediction: the answer to check, without the solution around it.
         algebra: whom to ask where the comparators cannot tell.
+        policy: what may differ.
 
     Returns:
         The outcome and the rule behind it; for `UNKNOWN`, why: `too_large`, `gold_unparsed`, `prediction_unparsed`, ...
@@ -72,8 +86,10 @@ def decide(gold: str, prediction: str, algebra: Algebra | None = None) -> Decisi
         # Two literals too long to convert still differ as digits.
         return different("decimal") if ours and theirs else unknown("too_large")
     with numeric.budget():
-        currencies = _currency(gold), _currency(prediction)
-        return _canonical(canonical(gold), canonical(prediction), algebra, currencies, marked=was_text(gold))
+        currencies, marked = (_currency(gold), _currency(prediction)), was_text(gold)
+        gold, prediction = canonical(gold), canonical(prediction)
+        decision = _canonical(gold, prediction, algebra, currencies, marked=marked)
+        return decision if policy is _DEFAULT else review(decision, gold, prediction, policy)
 
 
 def read(text: str, *, thousands: bool = True) -> Node | None:
@@ -83,6 +99,12 @@ def read(text: str, *, thousands: bool = True) -> Node | None:
     if literals.means_all_reals(text):
         return Constant("R")
     text = _DOMAIN_NOTE.sub(r", \1", _UNION.sub(r"\\cup ", text))
+    text = _INTEGERS.sub(lambda m: f", {m.group(1) or m.group(2)}\\in\\mathbb{{Z}}", text)
+    text = _REMARK.sub("", text)
+    if match := _EXCEPT.fullmatch(text):
+        text = rf"\mathbb{{R}}\setminus\{{{match.group(1)}\}}"
+    if re.fullmatch(r"\][^\[\]]+\[", text):
+        text = f"({text[1:-1]})"  # an open interval as it is written in France
     if r"\cup" in text and re.search(r"[<>]|\\[lg]e(?![a-z])", text) and not re.search(r"[(\[]|\\\{", text):
         text = text.replace(r"\cup", " or ")
     return parse(text, thousands=thousands)
@@ -131,6 +153,9 @@ def _plain(gold: str, prediction: str, currencies: tuple[str, str]) -> Decision 
         return None
     ours, theirs = (replace(number, unit=number.unit or money)
                     for number, money in zip((ours, theirs), currencies, strict=True))  # fmt: skip
+    if "gbp" in currencies:  # `40 pounds` is money beside `£40`
+        ours, theirs = (replace(number, unit="gbp" if number.unit.startswith("pound") else number.unit)
+                        for number in (ours, theirs))  # fmt: skip
     return verdict(*plain.same(ours, theirs))
 
 
@@ -146,7 +171,7 @@ def _without_units(gold: str, prediction: str) -> tuple[str, str]:
 def _trees(gold: str, prediction: str, algebra: Algebra | None) -> Decision:
     if decision := _ratios(gold, prediction):
         return decision
-    ours, theirs = read(gold), read(prediction)
+    ours, theirs = read(gold) or _right_side(gold), read(prediction) or _right_side(prediction)
     if ours is None:
         return unknown("gold_unparsed")
     if theirs is None:
@@ -156,9 +181,17 @@ def _trees(gold: str, prediction: str, algebra: Algebra | None) -> Decision:
         # `81,256` is one number beside a number and two beside a list; without spaces only the other side can tell.
         ours, theirs = _cut_alike(gold, ours, theirs), _cut_alike(prediction, theirs, ours)
     decision = trees.compare(ours, theirs)
-    if decision.outcome is Outcome.UNKNOWN and decision.rule != "too_large" and algebra is not None:
-        return algebra(ours, theirs)
+    if decision.outcome is Outcome.UNKNOWN and decision.rule in FOR_ALGEBRA:
+        if not (expressions.moderate(ours) and expressions.moderate(theirs)):
+            return unknown("too_large")
+        return algebra(ours, theirs) if algebra else decision
     return decision
+
+
+def _right_side(text: str) -> Node | None:
+    r"""What an equation says whose left side is not understood: `\lim ... = 1`."""
+    left, _, right = text.rpartition("=")
+    return parse(right) if left and not re.search(r"[<>]", left) else None
 
 
 def _ratios(gold: str, prediction: str) -> Decision | None:
@@ -186,6 +219,3 @@ def _cut_alike(text: str, tree: Node, other: Node) -> Node:
     if isinstance(other, Listing) and "," in text:
         return read(text, thousands=False) or tree
     return tree
-
-
-__all__ = ["Algebra", "Decision", "Outcome", "decide", "read"]

@@ -23,6 +23,8 @@ from verifiers.answers.tree import Call, Node, Number, has, rewrite, symbols, wa
 MIN_POINTS, ENOUGH_POINTS = 3, 7
 SHALLOW, DEEP = 40, 120
 """Digits of a first look and of a close one."""
+_GROWING = ("pow", "mod", "factorial", "factorial2", "gamma")
+_LARGE = 2_000
 _TRIGONOMETRIC = ("sin", "cos", "tan", "cot", "sec", "csc")
 _RANGES = ((0, 4, "-"), (0, 1, "+"), (1, 12, "±"), (1, 12, "+"), (0, 1, "±"), (4, 40, "-"), (5, 100, "+"), (0, 1, "-"))
 """Magnitudes of the coordinates and their signs: all negative, all positive, in turn."""
@@ -64,6 +66,13 @@ def compare(gold: Node, prediction: Node) -> Decision:
         other = _under(bare[0], bare[1], usual)
         decision = other if other.outcome is Outcome.EQUAL else decision
     return decision
+
+
+def moderate(node: Node) -> bool:
+    """Whether sympy may be asked about a formula: it expands powers, products and remainders of any size."""
+    towers = any(isinstance(part, Call) and part.name in _GROWING and part is not inner and isinstance(inner, Call)
+                 and inner.name in _GROWING for part in walk(node) for inner in walk(part))  # fmt: skip
+    return not towers and all(abs(part.value) < _LARGE for part in walk(node) if isinstance(part, Number))
 
 
 def constant(node: Node, digits: int = SHALLOW) -> Any | None:

@@ -55,16 +55,18 @@ _HEDGE = re.compile(
     re.IGNORECASE,
 )
 _TAKEN_BACK = re.compile(
-    r"[\s$.*)}\]]*(?:(?:no|wait|hmm|oops)\b|(?:that|this)(?:'s| is| was) (?:wrong|incorrect|not (?:right|correct))"
-    r"|actually,)", re.IGNORECASE)  # fmt: skip
+    r"[\s$.*)}\]]*(?:(?:no|wait|hmm|oops|scratch that)\b|actually,"
+    r"|(?:that|this)(?:'s| is| was) (?:wrong|incorrect|not (?:right|correct)))", re.IGNORECASE)  # fmt: skip
+_ALTERNATIVE = re.compile(r"\b(?:alternatively|or (?:maybe|perhaps|possibly))\b[^.\n]*$", re.IGNORECASE)
 _NEXT_PROBLEM = re.compile(r"\n[ \t]*(?:#+ *|\*\*)?(?:Question|Problem|Q|User|Human|Instruction)(?: ?\d+)?(?:\*\*)?:",
                            re.IGNORECASE)  # fmt: skip
-_JOINED = re.compile(r"[\s$.,;*\\()]*(?:\\text\s*\{)?\s*(or|and|,|;)?(?:\s+(?:or|and)\b)?[\s$,}\\()]*", re.IGNORECASE)
+_JOINED = re.compile(
+    r"[\s$.,;*\\()]*(?:\\text\s*\{)?\s*(or|and|,|;)?(?:\s+(?:or|and)\b)?(?:\s+(?:else|maybe|perhaps)\b)?[\s$,}\\()]*",
+    re.IGNORECASE,
+)
 _FENCED = re.compile(r"```(?:python|py)\b.*?(?:```|\Z)", re.DOTALL)
 """A program is no statement of its result."""
 _FORMULA = re.compile(r"\$[^$\n]{1,200}\$|\\\(.{1,200}?\\\)")
-_CLOSING = 300
-"""Characters at the end in which a sentence about the result counts as the conclusion."""
 _MAX_TEXT = 100_000
 """Characters from the end in which an answer is looked for."""
 _MAX_BARE = 200
@@ -98,9 +100,17 @@ def extract_answer(text: str, *, kind: str) -> Extraction:
 def looks_bare(text: str) -> bool:
     """Whether a text is an answer by itself: one short line without any phrase of commitment."""
     bare = text.strip()
-    if "\n" in bare or len(bare) > _MAX_BARE or _BOX.search(bare) or "####" in bare or "think>" in bare:
+    if plain.digits(bare):
+        return True
+    if (
+        "\n" in bare
+        or len(bare) > _MAX_BARE
+        or _BOX.search(bare)
+        or "####" in bare
+        or re.search(r"think>|<answer>", bare)
+    ):
         return False
-    prose = re.search(r"[.!?]\s+\w", bare) or len(re.findall(r"(?<![\\{])\b[A-Za-z]{2,}", bare)) > 8
+    prose = re.search(r"(?<!\b[A-Z][a-z]{2})[.!?]\s+\w", bare) or len(re.findall(r"(?<![\\{])\b[A-Za-z]{2,}", bare)) > 8
     return not prose and next(sentences(bare), None) is None
 
 
@@ -144,7 +154,8 @@ def _latest(text: str) -> Candidate | None:
             if re.search(r"\d", match.group(1)) and not match.group(1).rstrip().endswith((":", "."))]  # fmt: skip
     if bold:
         return Candidate(bold[-1].group(1), "bold", bold[-1].start(), bold[-1].end())
-    stated = [found for found in sentences(text, weak=True) if found.end > len(text.rstrip()) - _CLOSING]
+    # A sentence about the result counts as the conclusion where it closes the text.
+    stated = [found for found in sentences(text, weak=True) if found.start >= start]
     return stated[-1] if stated else None
 
 
@@ -177,6 +188,8 @@ def _settled(text: str, found: Candidate) -> Extraction:
         return Extraction("", found.how)
     if _TAKEN_BACK.match(text, found.end):
         return Extraction("", "retracted")
+    if _ALTERNATIVE.search(text[max(0, found.start - 40) : found.start]):
+        return Extraction("", "several_answers")
     if found.how == "boxed":
         return _with_neighbours(text, found)
     number = _only_number(found.payload) if found.how == "phrase" else ""

@@ -26,6 +26,9 @@ def read(text: str) -> Fraction | None:
     words = re.split(r"[\s-]+", text.strip().lower().replace(",", " "))
     if len(words) > _MAX_WORDS or not all(word.isalpha() for word in words):
         return None
+    if words[0] in ("minus", "negative") and len(words) > 1:
+        inner = read(" ".join(words[1:]))
+        return -inner if inner is not None else None
     if words[0] in ("a", "an") and len(words) > 1:
         words[0] = "one"
     if len(words) == 1 and words[0] in _ORDINALS:

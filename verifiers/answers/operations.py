@@ -152,6 +152,14 @@ class Operations:
             return Fraction(product)
         return self._checked(self._context.gamma(int(value) + 1))
 
+    def factorial2(self, value: Value) -> Value:
+        """N!! = n (n - 2) (n - 4) ..."""
+        if value > 2_000:
+            raise TooCostly
+        if not isinstance(value, Fraction) or value.denominator != 1 or value < 0:
+            raise Undefined
+        return self._small(Fraction(math.prod(range(int(value), 0, -2))))
+
     def binom(self, upper: Value, lower: Value) -> Value:
         """N over k for natural k, by the product formula."""
         if not (isinstance(lower, Fraction) and lower.denominator == 1 and isinstance(upper, Fraction)):
@@ -288,7 +296,8 @@ EXACT: dict[str, Callable[..., Value]] = {
     "neg": lambda self, value: self.mul(Fraction(-1), value),
     "percent": lambda self, value: self.mul(Fraction(1, 100), value),
     "abs": lambda self, value: abs(value), "norm": lambda self, value: abs(value),
-    "factorial": Operations.factorial, "binom": Operations.binom, "degree": Operations.degree, "mod": Operations.mod,
+    "factorial": Operations.factorial,
+    "factorial2": Operations.factorial2, "binom": Operations.binom, "degree": Operations.degree, "mod": Operations.mod,
     "floor": lambda self, value: self.whole("floor", value), "ceil": lambda self, value: self.whole("ceil", value),
     "max": lambda self, *values: self.extremum(max, *values), "min": lambda self, *values: self.extremum(min, *values),
     "gcd": lambda self, *values: self.integers(math.gcd, *values),

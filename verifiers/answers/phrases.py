@@ -33,7 +33,7 @@ _PHRASE = re.compile(
 )
 _TAG = re.compile(r"<answer>(.{0,400}?)</answer>", re.DOTALL | re.IGNORECASE)
 _STATED = re.compile(
-    r"\b(?:solutions?|roots?|zeros|result|values?(?: of \$?\w\$?)?)\s+(?:is|are)\s*:?\s*", re.IGNORECASE
+    r"\b(?:solutions?(?: set)?|roots?|zeros|result|values?(?: of \$?\w\$?)?)\s+(?:is|are)\s*:?\s*", re.IGNORECASE
 )
 """Weaker than an answer: what such a sentence names counts where nothing firmer does."""
 _FILLER = re.compile(
@@ -84,6 +84,7 @@ def sentences(text: str, *, weak: bool = False) -> Iterator[Candidate]:
 def options(text: str) -> list[str]:
     """The option letters that a phrase names, upper case; one if it begins with a letter that nothing competes with."""
     text = re.sub(r"\\(?:text|mathrm|textbf|mathbf)\s*\{([^{}]*)\}", r"\1", text.strip().strip("*$").strip())
+    text = re.sub(r"^(?:option|choice) (?=\(?[A-Ja-j]\)?\.?$)", "", text, flags=re.IGNORECASE)
     if re.fullmatch(r"\(?[A-Ja-j]\)?\.?", text):
         return [re.sub(r"[^A-Za-z]", "", text).upper()]
     lead = _OPTION.match(text)

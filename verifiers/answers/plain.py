@@ -25,12 +25,32 @@ _MIXED = re.compile(r"(\d+) ?(\\frac\{\d+\}\{\d+\}|(?<= )\d+/\d+)")
 _UNIT = re.compile(r"(.*?[\d})]) ?(°( ?[CF])?|[a-zA-Z](?:[a-zA-Z. /*]|-(?=[a-z]{3})|\^\{-?\d\}){0,60})")
 _COMPOUND = re.compile(r"(\d+(?:\.\d+)?) ?([a-zA-Z]+)(?:,? and |, ?| )(\d+(?:\.\d+)?) ?([a-zA-Z]+)"
                        r"(?:(?:,? and |, ?| )(\d+(?:\.\d+)?) ?([a-zA-Z]+))?")  # fmt: skip
+_ARC = re.compile(r"(\d+)° ?(\d+)'(?: ?(\d+)'')?")
 _ORDINAL = re.compile(r"(\d+)(?:st|nd|rd|th)(?: [A-Za-z]+)?")
 _SPACED_GROUPS = re.compile(r"-?\d{1,3}(?: \d{3})+(?:\.\d+)?")
 _INDIAN = re.compile(r"\d{1,2}(?:,\d{2})+,\d{3}(?:\.\d+)?")
 _CONTINENTAL = re.compile(r"-?\d{1,3}(?:\.\d{3})+,\d+|-?\d{1,3}(?:\.\d{3}){2,}")
 _NOT_A_UNIT = frozenset(
-    {"and", "or", "not", "to", "by", "than", "over", "times", "plus", "minus", "half", "pi", "i", "e"}
+    {
+        "and",
+        "or",
+        "not",
+        "to",
+        "by",
+        "than",
+        "over",
+        "times",
+        "plus",
+        "minus",
+        "half",
+        "pi",
+        "i",
+        "e",
+        "is",
+        "are",
+        "was",
+        "maybe",
+    }
 )
 _MULTIPLES = {"hundred": 100, "thousand": 1000, "million": 10**6, "billion": 10**9, "trillion": 10**12}
 
@@ -68,6 +88,9 @@ def read(text: str) -> Plain | None:
         return (
             None if spoken is None else Plain(value=spoken, rule="integer" if spoken.denominator == 1 else "rational")
         )
+    if match := _ARC.fullmatch(text):
+        degrees, minutes, seconds = (Fraction(part or 0) for part in match.groups())
+        return Plain(value=degrees + minutes / 60 + seconds / 3600, rule="rational", unit="°")
     body = re.sub(r" ?(?:%|per ?cent)$", "", text)
     if body != text:
         number = _signed(body)
@@ -90,6 +113,11 @@ def same(gold: Plain, prediction: Plain) -> tuple[bool, str]:
         other = value / 100 if prediction.percent else value * 100
         return any(_within(gold, candidate) for candidate in (value, other)), "percent"
     return _within(gold, value), "unit" if scale != 1 else _rule(gold, prediction)
+
+
+def exactly_same(gold: Plain, prediction: Plain) -> bool:
+    """Whether two numbers are equal with no allowance for rounding."""
+    return same(replace(gold, step=Fraction(0)), prediction)[0]
 
 
 def _rule(gold: Plain, prediction: Plain) -> str:

@@ -89,7 +89,9 @@ class Reader:
         if not self.take("_"):
             follows = self.peek()
             # `x1` in plain text.
-            tight = follows.kind == "number" and not follows.space and follows.text.isdigit()
+            tight = (
+                follows.kind == "number" and not follows.space and follows.text.isdigit() and self.peek(1).text != "^"
+            )
             return "_" + self.advance().text if tight else ""
         if not self.take("{"):
             return "_" + self.advance().text

@@ -15,6 +15,7 @@ from verifiers.answers.numeric import Evaluator
 from verifiers.answers.operations import TooCostly, Undefined
 from verifiers.answers.regions import is_formula
 from verifiers.answers.tree import (
+    SETS,
     Builder,
     Call,
     Constant,
@@ -41,14 +42,14 @@ _POINTS = 6
 def split_label(node: Node) -> tuple[Node, Node] | None:
     """Name and value of `x = 5`, `f(x) = x^2`, `(a, b) = (1, 2)` or `2 + 3 = 5`; None for any other statement."""
     if isinstance(node, Relation) and node.signs == ("in",) and isinstance(node.sides[1], (Group, FiniteSet)):
-        return node.sides[0], node.sides[1]
+        return (node.sides[0], node.sides[1]) if isinstance(node.sides[0], (Symbol, Group)) else None
     if not isinstance(node, Relation) or set(node.signs) - {"=", "approx"}:
         return None
     label, value = node.sides[0], node.sides[-1]
     if isinstance(label, Symbol) or (isinstance(label, Call) and label.name.startswith("f:")):
         named = not (isinstance(label, Symbol) and label.name in symbols(value))
-    elif _is_segment(label):
-        named = True
+    elif _is_measure(label):
+        named = _is_derivative(label) or not symbols(label) & symbols(value)
     elif isinstance(label, Group):
         named = all(isinstance(item, (Symbol, Call)) for item in label.items) and isinstance(value, Group)
     else:
@@ -58,6 +59,20 @@ def split_label(node: Node) -> tuple[Node, Node] | None:
     if named and node.signs[-1] == "approx" and len(node.sides) > 2:
         value = node.sides[-2]
     return (label, value) if named else None
+
+
+def _is_measure(node: Node) -> bool:
+    r"""A length `|AB|`, a set `A \cup B`, a derivative `dy/dx`: names of values in spite of their signs."""
+    if not isinstance(node, Call):
+        return False
+    if node.name in SETS or node.name in ("abs", "norm"):
+        return all(isinstance(part, Symbol) or _is_segment(part) for part in node.args)
+    return _is_segment(node) or _is_derivative(node)
+
+
+def _is_derivative(node: Node) -> bool:
+    return isinstance(node, Call) and node.name == "div" and all(
+        isinstance(part, Call) and part.args[0] == Symbol("d") for part in node.args)  # fmt: skip
 
 
 def _is_segment(node: Node) -> bool:
@@ -128,21 +143,26 @@ def _solves(solution: Relation, other: Node) -> bool:
     return linear and expressions.compare(at(found[1]), nothing).outcome == "equal"
 
 
-def compare_functions(gold: Relation, prediction: Relation) -> Decision | None:
-    """`f(x) = ...` beside `f(t) = ...` or `y = ...`: parameters are matched by place. None for other equations."""
+def matched_functions(gold: Relation, prediction: Relation) -> tuple[Node, Node] | None:
+    """`f(x) = ...` beside `f(t) = ...` or `y = ...`: values with parameters matched by place."""
     ours, theirs = split_label(gold), split_label(prediction)
     if ours is None or theirs is None:
         return None
     calls = [label for label in (ours[0], theirs[0]) if isinstance(label, Call) and label.name.startswith("f:")]
     if len(calls) == 2:
         if calls[0].name != calls[1].name or len(calls[0].args) != len(calls[1].args):
-            return different("function")
+            return None
         names = {new.name: old.name for old, new in zip(calls[0].args, calls[1].args, strict=True)
                  if isinstance(old, Symbol) and isinstance(new, Symbol)}  # fmt: skip
-        return expressions.compare(ours[1], rename(theirs[1], names))
+        return ours[1], rename(theirs[1], names)
     plain = [label for label in (ours[0], theirs[0]) if isinstance(label, Symbol)]
     if len(calls) == 1 and len(plain) == 1:
-        return expressions.compare(ours[1], theirs[1])
+        return ours[1], theirs[1]
+    indices = [label.name.partition("_")[::2] for label in plain]
+    if len(plain) == 2 and indices[0] != indices[1] and indices[0][0] == indices[1][0]:
+        # The terms of a sequence: `a_n = 2^n`, `a_k = 2^k`.
+        letters = all(index.isalpha() and len(index) == 1 for _, index in indices)
+        return (ours[1], rename(theirs[1], {indices[1][1]: indices[0][1]})) if letters else None
     return None
 
 
@@ -177,6 +197,10 @@ def family(node: Node) -> Family | None:
     r"""`x = k\pi, k \in \mathbb{Z}` or a set-builder of it, as formulas in integers; None for anything else."""
     if isinstance(node, Builder):
         return _built(node)
+    if residue := _residue(node):
+        counter = "k" if "k" not in symbols(node) else "m"
+        member = Call("add", (residue[0], Call("mul", (residue[1], Symbol(counter)))))
+        return Family((member,), frozenset({counter}), declared=True)
     items = node.items if isinstance(node, Listing) else (node,)
     parameters, members = frozenset[str](), []
     for item in items:

@@ -25,5 +25,6 @@ COMMANDS = {
     r"\quad": " ", r"\qquad": " ", r"\thinspace": " ", r"\displaystyle": " ", r"\textstyle": " ", r"\limits": " ",
     r"\lvert": "|", r"\rvert": "|", r"\vert": "|", r"\varnothing": r"\emptyset", r"\to": r"\to", r"\div": "/",
     r"\euro": "", r"\pounds": "", r"\varphi": r"\phi", r"\mid": "|", r"\colon": ":", r"\limit": r"\lim",
-    r"\overrightarrow": r"\vec", r"\Longrightarrow": r"\implies", r"\Longleftrightarrow": r"\iff",
+    r"\overrightarrow": r"\vec", r"\dbinom": r"\binom", r"\tbinom": r"\binom",
+    r"\Longrightarrow": r"\implies", r"\Longleftrightarrow": r"\iff",
 }  # fmt: skip

@@ -34,7 +34,6 @@ current: A amp ampere=1; mA=1/1000
 resistance: ohm=1
 pressure: Pa pascal=1; kPa=1000
 data: bit=1; byte=8
-speed: mph=1; kph=1000000/1609344
 substance: mol mole=1
 """
 _UNITS: dict[str, tuple[str, Fraction]] = {}
@@ -43,6 +42,7 @@ for _line in _TABLE.replace("\n  ", " ").strip().splitlines():
     for _entry in _entries.split(";"):
         _names, _, _factor = _entry.partition("=")
         _UNITS |= {name: (_kind, Fraction(_factor.strip())) for name in _names.split()}
+_SHORTHANDS = {"mph": "mi/h", "kph": "km/h", "kmh": "km/h", "rpm": "1/min"}
 _POWERS = {"square": 2, "sq": 2, "cubic": 3, "cu": 3}
 _ITEM = re.compile(r"(°[CF]?|[A-Za-z]+)\.?(?:\^\{?(-?\d)\}?)?")
 
@@ -61,6 +61,8 @@ def read(text: str) -> Unit | None:
     """Read `km/h`, `m s^{-1}`, `square feet`, `miles per hour`; None if a word is no known unit."""
     powers: dict[str, int] = {}
     factor, sign, pending = Fraction(1), 1, 1
+    for shorthand, long in _SHORTHANDS.items():
+        text = re.sub(rf"\b{shorthand}\b", long, text)
     for token in re.findall(r"/|\*|per\b|°[CF]?|[A-Za-z]+\.?(?:\^\{?-?\d\}?)?|\S", text):
         if token in ("/", "per"):
             sign = -1
