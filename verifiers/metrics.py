@@ -1,4 +1,4 @@
-"""Metrics over verdicts, each with its uncertainty: accuracy, pass@k, majority vote, bootstrap, Wilson; pure.
+"""Metrics over verdicts, each with its uncertainty: accuracy, pass@k, bootstrap, Wilson; pure.
 
 The unit of resampling is the problem: samples of one problem are not independent, so give one value a problem.
 """
@@ -6,6 +6,7 @@ The unit of resampling is the problem: samples of one problem are not independen
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
