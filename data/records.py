@@ -191,7 +191,7 @@ class StepLabel:
     rating: int | None
     """A human's -1, 0 or 1 where there is one."""
     source: str
-    """`human`, `symbolic`, `monte_carlo`, `near_miss` or `judge`."""
+    """`human`, `symbolic`, `monte_carlo`, `near_miss`, `judge`, `consensus`, or `unknown` where a file does not say."""
     n_rollouts: int = 0
     """Rollouts behind a `monte_carlo` value."""
 

@@ -16,12 +16,13 @@ from verifiers.metrics import (
     pass_at_k,
     wilson_interval,
 )
-from verifiers.steps import StepStatus, StepVerdict, check_steps
+from verifiers.steps import Rule, StepStatus, StepVerdict, check_steps
 from verifiers.voting import group_answers, majority
 
 __all__ = [
     "Explanation",
     "Interval",
+    "Rule",
     "StepStatus",
     "StepVerdict",
     "accuracy",

@@ -20,7 +20,7 @@ from verifiers.answers import limits, literals, plain
 from verifiers.answers.canonical import canonical, was_text
 from verifiers.answers.decision import Decision, Outcome
 from verifiers.answers.equivalence import FOR_ALGEBRA, decide, read
-from verifiers.answers.extract import Extraction, extract_answer
+from verifiers.answers.extract import Extraction, extract_answer, is_blank
 from verifiers.answers.literals import is_words
 from verifiers.answers.phrases import option_content, options
 from verifiers.answers.policy import PROFILES, Policy
@@ -147,8 +147,7 @@ def _check_plainly(gold: str, prediction: str, kind: str, policy: Policy) -> tup
     if kind == "choice" and not found.answer and (content := option_content(answer)):
         # The option's content is as good an answer as its letter.
         answer, kind, found = content, "auto", extract_answer(prediction, kind="auto")
-    blank = len(found.answer) <= limits.MAX_CHARS and not canonical(found.answer)
-    if blank:
+    if is_blank(found.answer):
         return _verdict(Status.NO_ANSWER, detail=found.how if not found.answer else "empty", started=started), None
     decision = _decide_choice(answer, found) if kind == "choice" else decide(answer, found.answer, policy=policy)
     if decision.outcome is not Outcome.UNKNOWN:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from functools import lru_cache
 
 from verifiers.answers.spellings import COMMANDS, SUBSCRIPTS, SUPERSCRIPTS, SYMBOLS
 
@@ -39,16 +40,41 @@ _MATRIX = re.compile(r"\\begin\{\w*matrix\}.*?\\end", re.DOTALL)
 _SPACED = re.compile(r" ?([-+*/^_=<>(){}\[\]|&;]|\\\{|\\\}|\\\\) ?")
 _VULGAR = re.compile(r"[\u00bc-\u00be\u2150-\u215e]")
 
+_PLAIN_NUMBER = re.compile(r"\s*-?\d{1,15}(?:\.\d+)?\s*", re.ASCII)
+_SUPERSCRIPT = re.compile("[" + "".join(SUPERSCRIPTS) + "]+")
+_SUBSCRIPT = re.compile("[" + "".join(SUBSCRIPTS) + "]+")
+_ROOT_OF_GROUP = re.compile(r"([√∛])\s*\(")
+_ROOT = re.compile(r"√\s*(\d+|[a-zA-Zπ])")
+_DEGREE_SIGN = re.compile("[°º˚]")
+_LINK = re.compile(r"^\s*\[([^\[\]]+)\]\(https?://[^()\s]*\)\s*$")
+_APOSTROPHE_GROUP = re.compile(r"(?<=\d)['’_](?=\d{3}(?!\d))")
+_EMPHASIS = re.compile(
+    r"^\s*(?:\*\*(.*?)\*\*\s*[.:]?|__(.*)__|\*([^*]*)\*|#+ (.*)|[\"“](.*)[\"”]|'(.*)')\s*$", re.DOTALL
+)
+_DELIMITER = re.compile(r"\\[()]|(?<!\\)\\[\[\]]")
+_SPACE = re.compile(r"(?<!\\)\\[,;: ]|~|(?:\\| )+$")
+_JOINER = re.compile(r"\{(or|and)\}")
+_ROW = re.compile(r"(?<!\\)\\(?=[-\d])")
+_CIRC = re.compile(r"\^\s*(?:\{\s*\\circ\s*\}|\\circ|\{\s*°\s*\}|°)")
+_STARS = re.compile(r"(?<=[\w)}])\s*\*\*\s*(?=[\w({-])")
+_BARE_PI = re.compile(r"(?<![\\a-zA-Z])pi(?![a-zA-Z])")
+_BARE_INFINITY = re.compile(r"(?<![\\a-zA-Z])(?:infinity|inf|oo)(?![a-zA-Z])", re.IGNORECASE)
+_BARE_ROOT = re.compile(r"(?<![\\a-zA-Z])sqrt\s*(?=[({])")
+_AFTER_COMMAND = re.compile(r"(\\[a-zA-Z]+) (?![a-zA-Z])")
+_BEFORE_COMMAND = re.compile(r" (?=\\[a-zA-Z])")
+_LOOSE_COMMA = re.compile(r" ?,(?= )")
 
+
+@lru_cache(maxsize=8_192)
 def canonical(text: str) -> str:
     """Rewrite an answer in the one spelling."""
-    text = _unicode(text)
-    text = _markup(text)
-    text = _commands(text)
-    text = _arguments(text)
+    if _PLAIN_NUMBER.fullmatch(text):
+        return text.strip()
+    text = _markup(_unicode(text))
+    text = _arguments(_names(_commands(text) if "\\" in text or "{" in text or "~" in text else text))
     text = _SPACED.sub(r"\1", " ".join(text.split()))
-    text = re.sub(r"(\\[a-zA-Z]+) (?![a-zA-Z])", r"\1", re.sub(r" (?=\\[a-zA-Z])", "", text))
-    return _punctuation(re.sub(r" ?,(?= )", ",", text))
+    text = _AFTER_COMMAND.sub(r"\1", _BEFORE_COMMAND.sub("", text))
+    return _punctuation(_LOOSE_COMMA.sub(",", text))
 
 
 def was_text(raw: str) -> bool:
@@ -68,14 +94,16 @@ def closing(text: str, start: int) -> int:
 
 
 def _unicode(text: str) -> str:
-    text = re.sub("[" + "".join(SUPERSCRIPTS) + "]+", lambda m: _script("^", m.group(), SUPERSCRIPTS), text)
-    text = re.sub("[" + "".join(SUBSCRIPTS) + "]+", lambda m: _script("_", m.group(), SUBSCRIPTS), text)
-    text = _VULGAR.sub(lambda m: " " + unicodedata.normalize("NFKC", m.group()) + " ", text)
     text = _GROUP_MARK.sub("", text)
-    text = re.sub(r"([√∛])\s*\(", lambda m: "sqrt(" if m.group(1) == "√" else "cbrt(", text)
-    text = re.sub(r"√\s*(\d+|[a-zA-Zπ])", r"\\sqrt{\1}", text)
+    if text.isascii() and text.isprintable():
+        return text
+    text = _SUPERSCRIPT.sub(lambda m: _script("^", m.group(), SUPERSCRIPTS), text)
+    text = _SUBSCRIPT.sub(lambda m: _script("_", m.group(), SUBSCRIPTS), text)
+    text = _VULGAR.sub(lambda m: " " + unicodedata.normalize("NFKC", m.group()) + " ", text)
+    text = _ROOT_OF_GROUP.sub(lambda m: "sqrt(" if m.group(1) == "√" else "cbrt(", text)
+    text = _ROOT.sub(r"\\sqrt{\1}", text)
     text = "".join(SYMBOLS.get(char, char) for char in text)
-    text = unicodedata.normalize("NFKC", re.sub("[°º˚]", r"\\degree ", text))
+    text = unicodedata.normalize("NFKC", _DEGREE_SIGN.sub(r"\\degree ", text))
     text = "".join(SYMBOLS.get(char, char) for char in text)
     # Controls, zero-width characters and marks of writing direction have no value of their own.
     return "".join(char for char in text if char in "\n\t " or unicodedata.category(char) not in ("Cc", "Cf"))
@@ -86,40 +114,43 @@ def _script(mark: str, run: str, table: dict[str, str]) -> str:
 
 
 def _markup(text: str) -> str:
-    text = _LIBRARY.sub("", _REMARKS.sub(" ", _TAG.sub(" ", text)).replace("`", " "))
-    text = re.sub(r"^\s*\[([^\[\]]+)\]\(https?://[^()\s]*\)\s*$", r"\1", text)
-    text = re.sub(r"(?<=\d)['’_](?=\d{3}(?!\d))", "", text)
+    text = _REMARKS.sub(" ", _TAG.sub(" ", text)) if re.search(r"[<\\&>]", text) else text
+    text = _LIBRARY.sub("", text.replace("`", " "))
+    text = _LINK.sub(r"\1", text)
+    text = _APOSTROPHE_GROUP.sub("", text)
     if match := _WRAPPED.fullmatch(text):
         text = match.group(1)
     if _ALIGNED.search(text):
         text = _ALIGNED.sub(" ", text).replace("&", " ").replace("\\\\", ", ")
-    text = re.sub(r"^\s*\*\*(.*?)\*\*\s*[.:]?\s*$", r"\1", text, flags=re.DOTALL)
-    text = re.sub(
-        r"^\s*(?:__(.*)__|\*([^*]*)\*|#+ (.*)|[\"“](.*)[\"”]|'(.*)')\s*$", r"\1\2\3\4\5", text, flags=re.DOTALL
-    )
-    text = re.sub(r"\\[()]|(?<!\\)\\[\[\]]", " ", text)
+    text = _EMPHASIS.sub(r"\1\2\3\4\5\6", text)
+    text = _DELIMITER.sub(" ", text) if "\\" in text else text
     return text.replace(r"\$", "").replace("$", " ").replace(r"\%", "%").replace(r"\#", "#").replace(r"\_", "_")
 
 
 def _commands(text: str) -> str:
+    """LaTeX in one dialect, without what only says how it looks."""
     text = _SIZE.sub("", _COLOR.sub("", text)).replace(r"\!", "")
     for _ in range(4):
         text, count = _FONT.subn(_unfont, text)
         if not count:
             break
-    text = re.sub(r"(?<!\\)\\[,;: ]|~|(?:\\| )+$", " ", text)
-    text = re.sub(r"\{(or|and)\}", r" \1 ", text)
+    text = _SPACE.sub(" ", text)
+    text = _JOINER.sub(r" \1 ", text)
     text = _OVER.sub(r"\\frac{\1}{\2}", text)
     text = _CHOOSE.sub(r"\\binom{\1}{\2}", text)
     text = _GLUED.sub(r"\\\1 \2", text.replace("{,}", ",").replace("{}", ""))
-    text = _MATRIX.sub(lambda m: re.sub(r"(?<!\\)\\(?=[-\d])", r"\\\\", m.group()), text)
+    text = _MATRIX.sub(lambda m: _ROW.sub(r"\\\\", m.group()), text)
     text = _COMMAND.sub(lambda m: COMMANDS.get(m.group(), m.group()), text)
-    text = re.sub(r"\^\s*(?:\{\s*\\circ\s*\}|\\circ|\{\s*°\s*\}|°)", "°", text)
-    text = re.sub(r"(?<=[\w)}])\s*\*\*\s*(?=[\w({-])", "^", text)
+    return _CIRC.sub("°", text)
+
+
+def _names(text: str) -> str:
+    """Functions and constants that plain text spells without a backslash."""
+    text = _STARS.sub("^", text)
     text = _BARE_FUNCTION.sub(r"\\\1 ", text)
-    text = re.sub(r"(?<![\\a-zA-Z])pi(?![a-zA-Z])", r"\\pi ", text)
-    text = re.sub(r"(?<![\\a-zA-Z])(?:infinity|inf|oo)(?![a-zA-Z])", r"\\infty ", text, flags=re.IGNORECASE)
-    return re.sub(r"(?<![\\a-zA-Z])sqrt\s*(?=[({])", r"\\sqrt", text)
+    text = _BARE_PI.sub(r"\\pi ", text)
+    text = _BARE_INFINITY.sub(r"\\infty ", text)
+    return _BARE_ROOT.sub(r"\\sqrt", text)
 
 
 def _unfont(match: re.Match[str]) -> str:

@@ -80,7 +80,7 @@ def decide(gold: str, prediction: str, algebra: Algebra | None = None, policy: P
     if gold.strip() == prediction.strip():
         return equal("string")
     ours, theirs = plain.digits(gold), plain.digits(prediction)
-    if ours and theirs and "." not in ours:
+    if ours and theirs and ("." not in ours or ours == theirs):
         return verdict(ours == theirs, "integer" if "." not in theirs else "decimal")
     if any(limits.refusal(text) for text in (gold, prediction)):
         # Two literals too long to convert still differ as digits.

@@ -67,6 +67,7 @@ _JOINED = re.compile(
 _FENCED = re.compile(r"```(?:python|py)\b.*?(?:```|\Z)", re.DOTALL)
 """A program is no statement of its result."""
 _FORMULA = re.compile(r"\$[^$\n]{1,200}\$|\\\(.{1,200}?\\\)")
+_NEAR, _FAR = 400, 20_000
 _MAX_TEXT = 100_000
 """Characters from the end in which an answer is looked for."""
 _MAX_BARE = 200
@@ -95,6 +96,12 @@ def extract_answer(text: str, *, kind: str) -> Extraction:
     if found is None:
         return _last_resort(cut)
     return _settled(cut, found)
+
+
+def is_blank(answer: str) -> bool:
+    """Whether an answer holds nothing but marks without a value."""
+    bare = re.sub(r"\\[a-zA-Z]+", "", answer[:_MAX_BARE])
+    return re.search(r"[^\W_]", bare) is None and not canonical(answer[:_MAX_BARE])
 
 
 def looks_bare(text: str) -> bool:
@@ -155,8 +162,8 @@ def _latest(text: str) -> Candidate | None:
     if bold:
         return Candidate(bold[-1].group(1), "bold", bold[-1].start(), bold[-1].end())
     # A sentence about the result counts as the conclusion where it closes the text.
-    stated = [found for found in sentences(text, weak=True) if found.start >= start]
-    return stated[-1] if stated else None
+    stated = [*sentences(text[start:], weak=True)]
+    return stated[-1]._replace(start=stated[-1].start + start, end=stated[-1].end + start) if stated else None
 
 
 def _corrects(later: Candidate) -> bool:
@@ -179,7 +186,7 @@ def _box(text: str, match: re.Match[str]) -> Candidate:
     if end < 0:
         return Candidate("", "unclosed_box", match.start(), len(text))
     payload = text[match.end() + 1 : end].strip()
-    return Candidate(payload, "boxed" if canonical(payload[:200]) else "empty_box", match.start(), end + 1)
+    return Candidate(payload, "empty_box" if is_blank(payload) else "boxed", match.start(), end + 1)
 
 
 def _settled(text: str, found: Candidate) -> Extraction:
@@ -239,8 +246,14 @@ def _last_resort(text: str) -> Extraction:
     formulas = _FORMULA.findall(last_sentence)
     if formulas and re.search(r"[a-zA-Z\\^<>]", formulas[-1]):
         return Extraction(formulas[-1].strip("$ "), "last_formula")
-    numbers = [match.group() for match in _NUMBER.finditer(_FENCED.sub(" ", text[-20_000:]))]
-    return Extraction(numbers[-1], "last_number") if numbers else Extraction("", "no_final_answer")
+    if "```" in text:
+        text = _FENCED.sub(" ", text)
+    for reach in (_NEAR, _FAR):
+        start = max(0, len(text) - reach)
+        start = text.find(" ", start) if start else 0
+        if start >= 0 and (numbers := [match.group() for match in _NUMBER.finditer(text, start)]):
+            return Extraction(numbers[-1], "last_number")
+    return Extraction("", "no_final_answer")
 
 
 def _choice(text: str) -> Extraction:

@@ -36,6 +36,10 @@ _STATED = re.compile(
     r"\b(?:solutions?(?: set)?|roots?|zeros|result|values?(?: of \$?\w\$?)?)\s+(?:is|are)\s*:?\s*", re.IGNORECASE
 )
 """Weaker than an answer: what such a sentence names counts where nothing firmer does."""
+_ANNOUNCING = ("answer", "choice", "option", "result", "答案")
+_STATING = ("solution", "root", "zero", "result", "value")
+"""Words without which no sentence of the kind is there; a look for them is much cheaper than the patterns."""
+_MATH = re.compile(r"\d|\\|\$|[=<>^]")
 _FILLER = re.compile(
     r"(?:equal to|simply|just|exactly|approximately|about|around|a total of|therefore|thus|indeed|clearly|option|choice"
     r"|given by|then|:)\s*", re.IGNORECASE)  # fmt: skip
@@ -51,6 +55,8 @@ _MAX_PAYLOAD = 160
 
 def hash_lines(text: str) -> Iterator[Candidate]:
     """`#### 72`; headings in the same form (`#### Step 1`) are passed over."""
+    if "####" not in text:
+        return
     end = len(text.rstrip())
     for match in _HASH.finditer(text):
         payload = match.group(1).strip().strip("*").strip()
@@ -71,13 +77,16 @@ def tags(text: str) -> Iterator[Candidate]:
 
 def sentences(text: str, *, weak: bool = False) -> Iterator[Candidate]:
     """The answer is 72, Answer: 72, **Final answer:** 72; a denial (is not 4) is a candidate without an answer."""
+    lower = text.lower()
+    if not any(word in lower for word in (_STATING if weak else _ANNOUNCING)):
+        return
     for match in (_STATED if weak else _PHRASE).finditer(text):
         line = text[match.end() : match.end() + _MAX_PAYLOAD].split("\n", 1)[0]
         if _DENIAL.match(line):
             yield Candidate("", "retracted", match.start(), match.end())
             continue
         payload, length = _payload(line)
-        if payload and _is_answer(payload):
+        if payload and _is_answer(payload) and not (weak and not _MATH.search(payload)):
             yield Candidate(payload, "phrase", match.start(), match.end() + length)
 
 
@@ -128,7 +137,7 @@ def _is_answer(payload: str) -> bool:
     """Whether this can be an answer rather than prose: it has a digit or mathematics, or is three words at most."""
     if len(payload) > _MAX_PAYLOAD - 10:
         return False
-    if re.search(r"\d|\\|\$|[=<>^]", payload) or re.match(r"\(?[A-Ja-j]\)?(?:[).:]|\s*$)", payload):
+    if _MATH.search(payload) or re.match(r"\(?[A-Ja-j]\)?(?:[).:]|\s*$)", payload):
         return True
     words = payload.split()
     return len(words) <= 3 or bool(re.search(r"\([A-J]\)", payload))

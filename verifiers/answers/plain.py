@@ -18,6 +18,7 @@ MAX_DIGITS = 4_000
 
 _DECIMAL = r"(?:(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d*)?|\.\d+)"
 _LITERAL = re.compile(rf"([-+]?)({_DECIMAL})", re.ASCII)
+_WRAPPING = re.compile(r"^(?:\s|\\?\$|\\\(|\*\*)+|(?:\s|\$|\\\)|\*\*)+$|(?<=\d)\.(?:\s|\$|\*\*)*$")
 _SCIENTIFIC = re.compile(rf"({_DECIMAL})(?:[eE]([-+]?\d{{1,3}})|\*10\^\{{([-+]?\d{{1,3}})\}})")
 _POWER = re.compile(r"(\d{1,6})\^\{(-?\d{1,3})\}")
 _RATIO = re.compile(rf"(-?{_DECIMAL})/(-?{_DECIMAL})|\\frac\{{(-?{_DECIMAL})\}}\{{(-?{_DECIMAL})\}}")
@@ -70,8 +71,8 @@ class Plain:
 
 
 def digits(text: str) -> str:
-    """A decimal literal of any length in one spelling (`+007.50` -> `7.5`); empty if the text is no such literal."""
-    match = _LITERAL.fullmatch(text.strip())
+    """A decimal literal of any length in one spelling (`+007.50`, `$7.5$` -> `7.5`); empty if the text is none."""
+    match = _LITERAL.fullmatch(text.strip(" \n\t$") if len(text) > 40 else _WRAPPING.sub("", text))
     if match is None:
         return ""
     whole, _, fraction = match.group(2).replace(",", "").partition(".")
