@@ -10,11 +10,10 @@ from itertools import permutations, product
 
 from verifiers.answers import compounds, expressions, logic, regions
 from verifiers.answers.decision import Decision, Outcome, different, equal, unknown
+from verifiers.answers.families import compare_families, family
 from verifiers.answers.relations import (
     compare_congruences,
     compare_equations,
-    compare_families,
-    family,
     matched_functions,
     split_label,
 )

@@ -15,7 +15,8 @@ from fractions import Fraction
 from itertools import pairwise
 from typing import Any
 
-from verifiers.answers.operations import EXACT, TRANSCENDENTAL, Operations, TooCostly, Undefined, Value
+from verifiers.answers.functions import EXACT, TRANSCENDENTAL, Functions
+from verifiers.answers.operations import TooCostly, Undefined, Value
 from verifiers.answers.tree import Call, Cases, Constant, Matrix, Node, Number, Relation, Symbol
 
 MAX_STEPS = 150_000
@@ -34,7 +35,7 @@ def budget() -> Iterator[None]:
         del _local.steps
 
 
-class Evaluator(Operations):
+class Evaluator(Functions):
     """Evaluates trees at one point.
 
     Args:

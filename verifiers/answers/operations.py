@@ -6,9 +6,7 @@ mpmath does the work on real and complex numbers; its arguments are checked here
 
 from __future__ import annotations
 
-import math
 import threading
-from collections.abc import Callable
 from fractions import Fraction
 from typing import Any, TypeAlias
 
@@ -139,47 +137,6 @@ class Operations:
             return exact
         return self.pow(radicand, 1 / index)
 
-    def factorial(self, value: Value) -> Value:
-        """n!, by the gamma function for large n; of natural numbers only."""
-        if value > 1 << 34:
-            raise TooCostly
-        if not isinstance(value, Fraction) or value.denominator != 1 or value < 0:
-            raise Undefined
-        if value <= 1_000:
-            product = 1
-            for factor in range(2, int(value) + 1):
-                product *= factor
-            return Fraction(product)
-        return self._checked(self._context.gamma(int(value) + 1))
-
-    def factorial2(self, value: Value) -> Value:
-        """N!! = n (n - 2) (n - 4) ..."""
-        if value > 2_000:
-            raise TooCostly
-        if not isinstance(value, Fraction) or value.denominator != 1 or value < 0:
-            raise Undefined
-        return self._small(Fraction(math.prod(range(int(value), 0, -2))))
-
-    def binom(self, upper: Value, lower: Value) -> Value:
-        """N over k for natural k, by the product formula."""
-        if not (isinstance(lower, Fraction) and lower.denominator == 1 and isinstance(upper, Fraction)):
-            raise Undefined
-        if lower < 0:
-            return Fraction(0)
-        if upper.denominator == 1 and 0 <= upper < lower:
-            return Fraction(0)
-        count = int(min(lower, upper - lower)) if upper.denominator == 1 and upper >= lower else int(lower)
-        if count > 3_000:
-            raise TooCostly
-        result = Fraction(1)
-        for place in range(count):
-            result = result * (upper - place) / (place + 1)
-        return self._small(result)
-
-    def degree(self, value: Value) -> Value:
-        """An angle in degrees."""
-        return self._checked(self.number(value) * self._context.pi / 180) if self._degrees else value
-
     def real(self, value: Value) -> Value:
         """A value that can be ordered."""
         if not isinstance(value, Fraction) and isinstance(value, self._context.mpc):
@@ -187,66 +144,6 @@ class Operations:
                 raise Undefined
             return value.real
         return value
-
-    def whole(self, name: str, value: Value) -> Value:
-        """Floor or ceiling; numbers that rounding may have moved across an integer have none."""
-        value = self.real(value)
-        if isinstance(value, Fraction):
-            return Fraction(value.__floor__() if name == "floor" else value.__ceil__())
-        if self._context.mag(value) > MAX_TRIG_BITS:
-            raise TooCostly
-        near = self._context.nint(value)
-        if abs(value - near) < self._context.mpf(10) ** (10 - self._context.dps) * max(1, abs(value)):
-            return Fraction(int(near))
-        return Fraction(int(self._context.floor(value) if name == "floor" else self._context.ceil(value)))
-
-    def mod(self, value: Value, modulus: Value) -> Value:
-        """Remainder with the sign of the modulus."""
-        if not (isinstance(value, Fraction) and isinstance(modulus, Fraction)) or not modulus:
-            raise Undefined
-        return value % modulus
-
-    def extremum(self, pick: Callable[..., Value], *values: Value) -> Value:
-        """The largest or smallest of several values."""
-        return pick((self.real(value) for value in values), key=self.number)
-
-    def integers(self, fold: Callable[..., int], *values: Value) -> Value:
-        """Gcd and lcm."""
-        if not all(isinstance(value, Fraction) and value.denominator == 1 for value in values):
-            raise Undefined
-        return self._small(Fraction(fold(*(int(value) for value in values))))
-
-    def logarithm(self, value: Value, base: Value | None = None) -> Value:
-        """Natural logarithm, or that to a base."""
-        if not value or (not self._complex and value < 0):
-            raise Undefined
-        result = self._context.log(value)
-        if base is None:
-            return result / self._context.ln10 if self._decimal_log else result
-        if not base or base == 1 or base < 0:
-            raise Undefined
-        return result / self._context.log(base)
-
-    def periodic(self, name: str, value: Value) -> Value:
-        """A trigonometric function of an argument that can be reduced."""
-        if self._context.mag(value) > MAX_TRIG_BITS:
-            raise TooCostly
-        result = getattr(self._context, name)(value)
-        if self._context.isfinite(result) and abs(result) > self._context.mpf(10) ** (self._context.dps - 8):
-            raise Undefined  # a pole, up to rounding
-        return result
-
-    def plain(self, name: str, value: Value) -> Value:
-        """A function of mpmath whose cost does not depend on the argument's size."""
-        if self._context.mag(value) > (34 if name == "gamma" else MAX_TRIG_BITS):
-            raise TooCostly
-        return getattr(self._context, name)(value)
-
-    def hyperbolic(self, name: str, value: Value) -> Value:
-        """A hyperbolic function, whose value grows like the exponential."""
-        if self._context.mag(value) > MAX_LOG.bit_length() - 2:
-            raise TooCostly
-        return getattr(self._context, name)(value)
 
     def _small(self, value: Fraction) -> Value:
         if value.numerator.bit_length() + value.denominator.bit_length() > 2 * MAX_EXACT_BITS:
@@ -289,30 +186,3 @@ def _integer_root(value: int, index: int) -> int | None:
         middle = (low + high) // 2
         low, high = (middle, high) if middle**index <= value else (low, middle)
     return low if low**index == value else None
-
-
-EXACT: dict[str, Callable[..., Value]] = {
-    "add": Operations.add, "mul": Operations.mul, "div": Operations.div, "pow": Operations.pow, "root": Operations.root,
-    "neg": lambda self, value: self.mul(Fraction(-1), value),
-    "percent": lambda self, value: self.mul(Fraction(1, 100), value),
-    "abs": lambda self, value: abs(value), "norm": lambda self, value: abs(value),
-    "factorial": Operations.factorial,
-    "factorial2": Operations.factorial2, "binom": Operations.binom, "degree": Operations.degree, "mod": Operations.mod,
-    "floor": lambda self, value: self.whole("floor", value), "ceil": lambda self, value: self.whole("ceil", value),
-    "max": lambda self, *values: self.extremum(max, *values), "min": lambda self, *values: self.extremum(min, *values),
-    "gcd": lambda self, *values: self.integers(math.gcd, *values),
-    "lcm": lambda self, *values: self.integers(math.lcm, *values),
-    "sign": lambda self, value: Fraction((self.real(value) > 0) - (self.real(value) < 0)),
-    "Re": lambda self, value: value if isinstance(value, Fraction) else value.real,
-    "Im": lambda self, value: Fraction(0) if isinstance(value, Fraction) else value.imag,
-}  # fmt: skip
-TRANSCENDENTAL: dict[str, Callable[..., Value]] = {
-    "log": Operations.logarithm,
-    "ln": lambda self, value: self._context.log(value) if self._complex or value > 0 else self._refuse(),
-    **{name: lambda self, value, name=name: self.periodic(name, value) for name in
-       ("sin", "cos", "tan", "cot", "sec", "csc")},
-    **{name: lambda self, value, name=name: self.plain(name, value) for name in
-       ("asin", "acos", "atan", "acot", "asec", "acsc", "asinh", "acosh", "atanh", "gamma", "arg")},
-    **{name: lambda self, value, name=name: self.hyperbolic(name, value) for name in
-       ("sinh", "cosh", "tanh", "coth", "sech", "csch")},
-}  # fmt: skip

@@ -1,0 +1,103 @@
+r"""Families of solutions over the integers: `x = k\pi, k \in \mathbb{Z}`, residue classes, set-builders of them.
+
+Two families are the same when every member of one, over a window of the integers, is a member of the other.
+"""
+
+from __future__ import annotations
+
+import random
+from fractions import Fraction
+from itertools import product
+from typing import Any, NamedTuple
+
+from data.ids import derive_seed
+from verifiers.answers.decision import Decision, different, equal, unknown
+from verifiers.answers.relations import real_value, residue_class, split_label
+from verifiers.answers.tree import Builder, Call, Constant, Listing, Node, Relation, Symbol, is_expression, symbols
+
+_INTEGER_LETTERS = frozenset("nmkljtNKpqs")
+
+
+class Family(NamedTuple):
+    """Solutions in integer parameters."""
+
+    members: tuple[Node, ...]
+    """A formula for each branch."""
+    parameters: frozenset[str]
+    declared: bool
+    """Whether the text says that the parameters are integers."""
+
+
+def family(node: Node) -> Family | None:
+    r"""`x = k\pi, k \in \mathbb{Z}` or a set-builder of it, as formulas in integers; None for anything else."""
+    if isinstance(node, Builder):
+        return _built(node)
+    if residue := residue_class(node):
+        counter = "k" if "k" not in symbols(node) else "m"
+        member = Call("add", (residue[0], Call("mul", (residue[1], Symbol(counter)))))
+        return Family((member,), frozenset({counter}), declared=True)
+    items = node.items if isinstance(node, Listing) else (node,)
+    parameters, members = frozenset[str](), []
+    for item in items:
+        if names := _integers(item):
+            parameters |= names
+        else:
+            label = split_label(item)
+            members.append(label[1] if label else item)
+    if not members or not all(map(is_expression, members)):
+        return None
+    if not parameters:
+        free = frozenset.union(*(symbols(member) for member in members))
+        parameters = free if len(free) == 1 and free <= _INTEGER_LETTERS else frozenset()
+        return Family(tuple(members), parameters, declared=False) if parameters else None
+    return Family(tuple(members), parameters, declared=True)
+
+
+def _built(node: Builder) -> Family | None:
+    conditions = node.condition.items if isinstance(node.condition, Listing) else (node.condition,)
+    element = node.element.sides[0] if isinstance(node.element, Relation) else node.element
+    parameters = frozenset[str]()
+    members: list[Node] = []
+    for condition in conditions:
+        if names := _integers(condition):
+            parameters |= names
+        elif (label := split_label(condition)) and label[0] == element:
+            members.append(label[1])
+        elif not (isinstance(condition, Relation) and condition.signs == ("in",)):
+            return None
+    if not members and is_expression(element) and not isinstance(element, Symbol):
+        members = [element]
+    return Family(tuple(members), parameters, declared=True) if members and parameters else None
+
+
+def _integers(node: Node) -> frozenset[str]:
+    """The names that a statement declares to be integers."""
+    if not isinstance(node, Relation) or node.signs != ("in",) or node.sides[1] != Constant("Z"):
+        return frozenset()
+    return frozenset({node.sides[0].name}) if isinstance(node.sides[0], Symbol) else frozenset()
+
+
+def compare_families(gold: Family, prediction: Family) -> Decision:
+    """Every solution of one family must occur in the other, both ways, over a window of the integers."""
+    free = sorted((set().union(*map(symbols, gold.members)) - gold.parameters)
+                  | (set().union(*map(symbols, prediction.members)) - prediction.parameters))  # fmt: skip
+    draw = random.Random(derive_seed("families", repr(gold), repr(prediction)))
+    point = {name: Fraction(draw.randint(90, 900), 89) for name in free}
+    for one, other in ((gold, prediction), (prediction, gold)):
+        few, many = _members(one, point, 3), _members(other, point, 16)
+        if not few or not many:
+            return unknown("no_value")
+        if not all(any(abs(value - candidate) < 1e-20 for candidate in many) for value in few):
+            return different("family")
+    return equal("family")
+
+
+def _members(found: Family, point: dict[str, Fraction], reach: int) -> list[Any]:
+    names = sorted(found.parameters)
+    if len(names) > 2:
+        return []
+    values = []
+    for whole in product(range(-reach, reach + 1), repeat=len(names)):
+        at = point | dict(zip(names, map(Fraction, whole), strict=True))
+        values += [real_value(member, at) for member in found.members]
+    return [value for value in values if value is not None]
