@@ -11,6 +11,7 @@ from pathlib import Path
 
 from data.errors import UserError
 from star.checkpoints import EMBEDDED, check_folder
+from verifiers import run_program
 
 _PACKAGES = (
     "torch",
@@ -76,6 +77,12 @@ def _embedded() -> list[str]:
     return []
 
 
+def _sandbox() -> str:
+    """The layers in which programs run here."""
+    result = run_program("def one():\n    return 1", "assert one() == 1", allow_unsafe=True)
+    return f"{', '.join(result.layers) or 'none'} ({result.verdict})"
+
+
 def problems_found() -> list[str]:
     """Everything that would stop a run, one line each."""
     torch_line = (
@@ -91,6 +98,7 @@ def diagnose() -> bool:
     print(f"stepstar {_version('stepstar')} at {Path(__file__).parents[1]}")
     print(f"python   {sys.version.split()[0]} on {platform.platform()}")
     print(f"device   {_devices()}")
+    print(f"sandbox  {_sandbox()}")
     print("packages " + ", ".join(f"{name} {_version(name)}" for name in _PACKAGES))
     found = problems_found()
     for line in found:

@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass
 
 from data.errors import InputError
 from data.ids import content_id, derive_seed
-from data.records import Kind, Problem
+from data.records import Problem
 from data.sources import Reject, deduplicate, read_problems
 from data.sources.reading import find_files
 from data.store import sha256_of, write_atomic
@@ -91,11 +91,6 @@ def check_reading(reading: Reading, recipe: Recipe) -> None:
     if not reading.problems:
         reasons = ", ".join(f"{reason} {count}" for reason, count in count_rejects(reading).items())
         raise InputError(f"{name}: no usable problem is left ({reasons or 'none was read'}).", "Mend the input.")
-    if any(problem.kind is Kind.CODE for problem in reading.problems):
-        raise InputError(
-            f"{name}: problems that are checked by running code cannot be used yet.",
-            "Use a source with answers, such as gsm8k.",
-        )
 
 
 def count_rejects(*readings: Reading) -> dict[str, int]:

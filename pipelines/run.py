@@ -27,7 +27,7 @@ from pipelines.report import write_report
 from pipelines.run_dir import RunFolder
 from pipelines.stages import CODE_VERSION, Context, Draw, evaluate, sample, statuses_by_problem
 from pipelines.training import Training
-from star.rationalize import failed_problems, is_drawn
+from star.rationalize import failed_problems, hint_of, is_drawn
 from star.selection import select
 
 STAR = "star"
@@ -125,7 +125,7 @@ def _collect(
         failed = [
             problem
             for problem in failed_problems(train, statuses_by_problem(rationales, verdicts))
-            if is_drawn(problem, config, recipe.seed, round_)
+            if hint_of(problem) and is_drawn(problem, config, recipe.seed, round_)
         ]
         draw = Draw(
             f"{arm}-r{round_}-rationalize",

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import version
 
@@ -18,8 +18,6 @@ from data.ids import content_id, derive_seed
 from data.prompts import PromptTemplate
 from data.records import (
     Evaluation,
-    FinishReason,
-    Kind,
     Origin,
     Problem,
     Provenance,
@@ -32,10 +30,9 @@ from pipelines.policy import Policy
 from pipelines.progress import Tracker, say, track
 from pipelines.recipe import Recipe
 from pipelines.run_dir import RunFolder
+from pipelines.verification import check_rationales, check_texts, final_answer
 from star.generation import Completion, Request, SamplingParams
 from star.rationalize import hint_of
-from verifiers import check_answers
-from verifiers.answers.extract import extract_answer
 
 CODE_VERSION = version("stepstar")
 
@@ -60,11 +57,6 @@ class Draw:
     n: int
     params: SamplingParams
     hinted: bool = False
-
-
-def verification_kind(kind: Kind) -> str:
-    """How the verifier reads a rationale of this kind of problem."""
-    return "choice" if kind is Kind.CHOICE else "text"
 
 
 def _requests(context: Context, problems: Sequence[Problem], draw: Draw, round_: int) -> Iterator[Request]:
@@ -97,7 +89,7 @@ def _to_rationale(
         origin=Origin.RATIONALIZED if draw.hinted else Origin.SAMPLED,
         finish_reason=completion.finish_reason,
         n_tokens=len(completion.token_ids),
-        answer=extract_answer(completion.text, kind=verification_kind(problem.kind)).answer,
+        answer=final_answer(completion.text, problem),
     )
 
 
@@ -116,29 +108,6 @@ def _complete(policy: Policy, requests: Sequence[Request]) -> list[Completion]:
     if failed:
         say(f"{len(failed)} of {len(completions)} samples failed; the first: {failed[0]}")
     return completions
-
-
-def _verdicts(problems: Sequence[Problem], texts: Sequence[str], reasons: Sequence[FinishReason]) -> Iterator[Verdict]:
-    """Verdicts on texts, one for each, its problem beside it. What the engine failed on is undecided, not wrong."""
-    verdicts: dict[int, Verdict] = {}
-    for kind in Kind:
-        places = [
-            place
-            for place, problem in enumerate(problems)
-            if problem.kind is kind and reasons[place] is not FinishReason.ERROR
-        ]
-        pairs = [(problems[place].answer, texts[place]) for place in places]
-        verdicts |= zip(places, check_answers(pairs, kind=verification_kind(kind)), strict=True)
-    failed = Verdict(status=Status.UNDECIDED, extracted="", method="", detail="engine_error")
-    return (verdicts.get(place, failed) for place in range(len(problems)))
-
-
-def _verify(problems: Sequence[Problem], rationales: Sequence[Rationale]) -> Iterator[Verdict]:
-    owner = {problem.id: problem for problem in problems}
-    owners = [owner[row.problem_id] for row in rationales]
-    verdicts = _verdicts(owners, [row.text for row in rationales], [row.finish_reason for row in rationales])
-    for rationale, verdict in zip(rationales, verdicts, strict=True):
-        yield replace(verdict, rationale_id=rationale.id)
 
 
 def sample(
@@ -170,7 +139,7 @@ def sample(
                 *(problem.id for problem in shard),
             )
             rows = run.unit("rationales", unit, key, partial(_generate, context, policy, draw, shard))
-            checked = run.unit("verdicts", unit, key, partial(_verify, shard, rows))
+            checked = run.unit("verdicts", unit, key, partial(check_rationales, shard, rows))
             verdicts.update((verdict.rationale_id, verdict) for verdict in checked)
             found += rows
             _advance(bar, len(rows), [verdicts[row.id].status for row in found])
@@ -223,7 +192,7 @@ def _evaluate_shard(
 ) -> Iterator[Evaluation]:
     completions = _complete(policy, list(_requests(context, shard, draw, policy.round)))
     texts, reasons = [row.text for row in completions], [row.finish_reason for row in completions]
-    for problem, completion, verdict in zip(shard, completions, _verdicts(shard, texts, reasons), strict=True):
+    for problem, completion, verdict in zip(shard, completions, check_texts(shard, texts, reasons), strict=True):
         yield Evaluation(
             problem_id=problem.id,
             arm=arm,

@@ -10,10 +10,11 @@ from collections.abc import Sequence
 
 from data.errors import UserError
 from data.prompts import PromptTemplate
-from data.records import Kind, Problem, Status
+from data.records import FinishReason, Kind, Problem, Status
 from pipelines.policy import base_policy
 from pipelines.problems import Reading, check_reading, count_rejects, read_both
 from pipelines.recipe import Recipe
+from pipelines.verification import check_texts
 from star.rationalize import hint_of
 from verifiers import check_gold
 
@@ -42,6 +43,25 @@ def _check_golds(problems: Sequence[Problem], what: str) -> None:
         )
 
 
+def _check_references(problems: Sequence[Problem], what: str, most: float) -> None:
+    """Every reference program against its problem's tests.
+
+    Raises:
+        UserError: a larger share than `most` does not pass.
+    """
+    known = [problem for problem in problems if problem.kind is Kind.CODE and problem.solution]
+    verdicts = check_texts(known, [problem.solution for problem in known], [FinishReason.STOP] * len(known))
+    bad = [(problem, verdict) for problem, verdict in zip(known, verdicts, strict=True)
+           if verdict.status is not Status.CORRECT]  # fmt: skip
+    for problem, verdict in bad[:_SHOWN]:
+        print(f"  reference solution of problem {problem.id}: {verdict.detail}")
+    if len(bad) > most * len(known):
+        raise UserError(
+            f"{what}: {len(bad)} of {len(known)} reference solutions fail their own tests (limit {most:.0%}).",
+            "Mend or drop those problems, or raise `max_reject_share`.",
+        )
+
+
 def _show(reading: Reading, recipe: Recipe, what: str) -> None:
     reasons = ", ".join(f"{reason} {count}" for reason, count in count_rejects(reading).items())
     print(
@@ -52,6 +72,7 @@ def _show(reading: Reading, recipe: Recipe, what: str) -> None:
         print(f"  {reject.where}: {reject.reason} {reject.detail}".rstrip())
     check_reading(reading, recipe)
     _check_golds(reading.problems, what)
+    _check_references(reading.problems, what, recipe.max_reject_share)
 
 
 def validate_recipe(recipe: Recipe) -> None:
