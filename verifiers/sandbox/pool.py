@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import atexit
 import os
+import shutil
 import sys
 import threading
+from collections.abc import Sequence
 from typing import Any
 
 from data.errors import UserError
@@ -26,11 +28,18 @@ class Sandbox:
     Args:
         limit: how many programs may run at once; callers beyond it wait for their turn, and waiting is not timed.
         without: layers to leave out (`namespaces`, `user`, `landlock`, `seccomp`), to try what a lesser machine gives.
+        wrapper: a command to start the workers under: `verifiers.sandbox.worker.BUBBLEWRAP`, or one of a container.
+
+    Raises:
+        UserError: the wrapper's program is not installed.
     """
 
-    def __init__(self, limit: int, without: frozenset[str] = frozenset()) -> None:
+    def __init__(self, limit: int, without: frozenset[str] = frozenset(), wrapper: Sequence[str] = ()) -> None:
+        if wrapper and shutil.which(wrapper[0]) is None:
+            raise UserError(f"'{wrapper[0]}' is not installed.", "Install it, or leave the wrapper out.")
         self.limit = limit
-        self.without = without
+        self._wrapper = tuple(wrapper)
+        self.without = without | {"namespaces"} if wrapper else without
         self._idle: list[Worker] = []
         self._all: set[Worker] = set()
         self._running = 0
@@ -106,13 +115,13 @@ class Sandbox:
         if sys.platform != "linux":
             raise UserError(f"programs cannot be run on {sys.platform}.", "Run them in a Linux container or machine.")
         try:
-            return Worker(self.without)
+            return Worker(self.without, self._wrapper)
         except LayerRefusedError:
             if "namespaces" in self.without:
                 raise
             # Containers and some distributions refuse them; the other layers do not need them.
             self.without |= {"namespaces"}
-            return Worker(self.without)
+            return Worker(self.without, self._wrapper)
 
     def _end(self, worker: Worker) -> None:
         worker.kill()

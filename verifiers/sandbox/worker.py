@@ -15,6 +15,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,9 @@ _BOOT = (
     " from verifiers.sandbox.launcher import main; main(sys.argv[2])"
 )
 """The package without its `__init__`, so that nothing else of the library is in the servers' memory."""
+BUBBLEWRAP = ("bwrap", "--unshare-all", "--die-with-parent", "--ro-bind", "/", "/", "--dev", "/dev", "--proc", "/proc",
+              "--tmpfs", "/tmp", "--tmpfs", "/run", "--bind", "{scratch}", "{scratch}")  # fmt: skip
+"""Read-only file system, no network and processes of its own from outside, where bubblewrap is installed."""
 _PACKAGE = str(Path(__file__).resolve().parent.parent)
 
 
@@ -48,17 +52,19 @@ class Worker:
 
     Args:
         without: layers to leave out.
+        wrapper: a command in front of the launcher's, such as bubblewrap's (`BUBBLEWRAP`), which takes the place of the
+            namespaces; `{scratch}` stands for the one folder that the program may write to.
 
     Raises:
         LayerRefusedError: this machine does not give the namespaces.
         WorkerError: it did not start.
     """
 
-    def __init__(self, without: frozenset[str]) -> None:
+    def __init__(self, without: frozenset[str], wrapper: Sequence[str] = ()) -> None:
         self._scratch = tempfile.mkdtemp(prefix="stepstar-", dir=_memory()) if "namespaces" in without else ""
         ours, theirs = zip(socket.socketpair(), socket.socketpair(), strict=True)
         try:
-            self.process = _start([end.fileno() for end in theirs], self._scratch, without)
+            self.process = _start([end.fileno() for end in theirs], self._scratch, without, wrapper)
         except BaseException:
             for end in ours:
                 end.close()
@@ -70,7 +76,7 @@ class Worker:
         self._candidate, self._checker = (ControlChannel(end) for end in ours)
         self.spoiled = False
         try:
-            self.layers = self._greet()
+            self.layers = (*(os.path.basename(command) for command in wrapper[:1]), *self._greet())
         except BaseException:
             self.kill()
             raise
@@ -175,11 +181,13 @@ def _memory() -> str | None:
     return "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
 
 
-def _start(descriptors: list[int], scratch: str, without: frozenset[str]) -> subprocess.Popen[bytes]:
+def _start(
+    descriptors: list[int], scratch: str, without: frozenset[str], wrapper: Sequence[str]
+) -> subprocess.Popen[bytes]:
     config = {"candidate": descriptors[0], "checker": descriptors[1], "scratch": scratch, "without": sorted(without)}
     # Without -I, which would ignore the fixed hash seed; the environment is empty, and -P and -S do the rest.
     return subprocess.Popen(
-        [sys.executable, "-s", "-S", "-P", "-B", "-c", _BOOT, _PACKAGE, json.dumps(config)],
+        [*(part.format(scratch=scratch) for part in wrapper), sys.executable, "-s", "-S", "-P", "-B", "-c", _BOOT, _PACKAGE, json.dumps(config)],
         stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, pass_fds=descriptors, cwd="/",
         env=_ENVIRONMENT)  # fmt: skip
 

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import shutil
 import time
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
-from verifiers.sandbox.worker import Worker
+from data.errors import UserError
+from verifiers import run_program
+from verifiers.sandbox.pool import Sandbox
+from verifiers.sandbox.worker import BUBBLEWRAP, Worker
 
 
 @pytest.fixture(scope="module")
@@ -55,3 +59,18 @@ def test_standard_input_can_be_read_twice_and_not_written(worker: Worker) -> Non
     program = "import os\nfor _ in range(2):\n    print(os.read(0, 9)); os.lseek(0, 0, 0)\n"
     program += "try: os.write(0, b'x')\nexcept OSError: print(1)"
     assert _script(worker, program, stdin="ab")["stdout"] == "b'ab'\nb'ab'\n1\n"
+
+
+@pytest.mark.skipif(shutil.which("bwrap") is None, reason="bubblewrap is not installed")
+def test_bubblewrap_is_one_more_wall_around_the_same_layers() -> None:
+    with Sandbox(1, wrapper=BUBBLEWRAP) as sandbox:
+        right = run_program("def f(x): return x + 1", "assert f(1) == 2", backend=sandbox)
+        wrong = run_program("def f(x): return x", "assert f(1) == 2", backend=sandbox)
+        outside = run_program("def f(): return open('/etc/hostname').read()", "f()", backend=sandbox)
+    assert (right.verdict, wrong.verdict, outside.verdict) == ("passed", "failed", "failed")
+    assert {"bwrap", "landlock", "seccomp"} <= set(right.layers)
+
+
+def test_a_wrapper_that_is_not_there_is_a_user_error() -> None:
+    with pytest.raises(UserError, match="'no-such-wrapper' is not installed"):
+        Sandbox(1, wrapper=("no-such-wrapper",))
