@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from star.generation.base import Generator
@@ -26,19 +26,28 @@ __all__ = ["load_generator"]
 
 
 def load_generator(
-    model: str, *, engine: str = "transformers", revision: str | None = None, batch_size: int = 64
+    model: str,
+    *,
+    engine: str = "transformers",
+    revision: str | None = None,
+    batch_size: int = 64,
+    **options: Any,
 ) -> Generator:
     """Load a generation engine.
 
     Args:
-        model: `embedded`, a local folder, a hub id, or for `scripted` a JSON file of answers.
-        engine: `transformers` or `scripted`.
+        model: `embedded`, a local folder or a hub id; for `http` the model's name at the server; for `scripted` a JSON
+            file of answers.
+        engine: `transformers`, `vllm`, `http` or `scripted`.
         revision: hub commit, tag or branch.
-        batch_size: samples decoded together.
+        batch_size: samples decoded together; for `http`, requests in flight.
+        **options: the engine's own: for `http` the fields of `star.generation.openai_api.HttpConfig`, above all
+            `base_url`; for `vllm` those of `star.generation.vllm_engine.VllmConfig`.
 
     Raises:
-        UserError: unknown engine, or a model that cannot be loaded.
+        UserError: unknown engine or option, or a model that cannot be loaded.
+        DependencyError: the engine's package is not installed.
     """
     from star.generation import build_generator
 
-    return build_generator(model, engine=engine, revision=revision, batch_size=batch_size)
+    return build_generator(model, engine=engine, revision=revision, batch_size=batch_size, options=options)

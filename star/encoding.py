@@ -46,3 +46,15 @@ def eos_id(tokenizer: Any) -> int:
 def pad_id(tokenizer: Any) -> int:
     """An id for padding; always masked, so any valid one will do where the tokenizer names none."""
     return int(tokenizer.pad_token_id if tokenizer.pad_token_id is not None else eos_id(tokenizer))
+
+
+def cut_at_stop(text: str, stops: Sequence[str]) -> str:
+    """The text before the first stop string in it."""
+    return text[: min((text.index(stop) for stop in stops if stop in text), default=len(text))]
+
+
+def context_error(n_prompt: int, n_new: int, limit: int) -> str:
+    """Why a prompt and its completion do not fit the context, in tokens; empty where they do."""
+    if n_prompt + n_new <= limit:
+        return ""
+    return f"prompt of {n_prompt} tokens + {n_new} new ones exceed the context of {limit}"
