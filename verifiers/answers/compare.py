@@ -169,7 +169,8 @@ def _unlabelled(gold: Node, prediction: Node) -> tuple[Node, Node]:
             gold, prediction)  # fmt: skip
     for label, node, other in ((ours, gold, prediction), (theirs, prediction, gold)):
         member = isinstance(node, Relation) and node.signs == ("in",)
-        if label and (member or not isinstance(other, Listing)) and not isinstance(other, Relation):
+        several = member or (label is not None and isinstance(label[1], (FiniteSet, Group)))
+        if label and (several or not isinstance(other, Listing)) and not isinstance(other, Relation):
             return (label[1], prediction) if node is gold else (gold, label[1])
     return gold, prediction
 

@@ -60,6 +60,7 @@ _REMARK = re.compile(
 )
 _EXCEPT = re.compile(r"all (?:real|reals)\b[a-z ]*?(?: x)? (?:except|but|other than|excluding)(?: for)?(?: x=)? ?(.+)")
 _RATIO = re.compile(r"[^:=<>|,]+(?: ?: ?[^:=<>|,]+)+|[\d.]+(?: to [\d.]+)+")
+_LABEL = re.compile(r"^[A-Za-z](?:_\{?\w+\}?)? ?= ?(?=[^=]+$)")
 _DOMAIN_NOTE = re.compile(r" ?\(([^()]*\\in(?![a-z])[^()]*)\)$")
 _UNIT_IN_PARENS = re.compile(r"(.*[\d})]) ?\(([a-zA-Z°/^{}\d ]{1,20})\)")
 _UNION = re.compile(r"(?<=[)\]}]) ?[Uu] ?(?=\(|\[|\\\{)")
@@ -126,8 +127,8 @@ def _canonical(
         return equal("string")
     if decision := _plain(gold, prediction, currencies):
         return decision
-    for rule in (literals.choice, literals.time, literals.date, literals.base):
-        if decision := rule(gold, prediction):
+    for rule in (literals.choice, literals.time, literals.date, literals.base, _ratios):
+        if decision := rule(*_bare(gold, prediction)):
             return decision
     if decision := literals.words(gold, prediction, marked=marked):
         return decision
@@ -137,6 +138,14 @@ def _canonical(
     if gold == prediction:
         return equal("string")
     return _trees(gold, prediction, algebra)
+
+
+def _bare(gold: str, prediction: str) -> tuple[str, str]:
+    """Both sides without `x =` where only one has it, and without parentheses round the whole."""
+    if ("=" in gold) != ("=" in prediction):
+        gold, prediction = (_LABEL.sub("", side) for side in (gold, prediction))
+    gold, prediction = (side[1:-1] if re.fullmatch(r"\([^(),]+\)", side) else side for side in (gold, prediction))
+    return gold, prediction
 
 
 def _tidy(text: str) -> str:
@@ -169,8 +178,6 @@ def _without_units(gold: str, prediction: str) -> tuple[str, str]:
 
 
 def _trees(gold: str, prediction: str, algebra: Algebra | None) -> Decision:
-    if decision := _ratios(gold, prediction):
-        return decision
     ours, theirs = read(gold) or _right_side(gold), read(prediction) or _right_side(prediction)
     if ours is None:
         return unknown("gold_unparsed")

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from itertools import product
 
-from verifiers.answers.decision import Decision, unknown, verdict
+from verifiers.answers.decision import Decision, verdict
 from verifiers.answers.tree import LOGIC, SETS, Call, Listing, Node, Symbol, symbols
 
 _MAX_NAMES = 8
 
 
-def compare(gold: Node, prediction: Node) -> Decision:
-    """Decide two statements; unknown where one of them is more than names and connectives."""
+def compare(gold: Node, prediction: Node) -> Decision | None:
+    """Decide two statements; None where one of them is more than names and connectives."""
     sides = [_joined(side) for side in (gold, prediction)]
     names = sorted(symbols(gold) | symbols(prediction))
     if not all(map(_is_statement, sides)) or len(names) > _MAX_NAMES:
-        return unknown("statement")
+        return None
     same = all(
         _truth(sides[0], world) == _truth(sides[1], world)
         for values in product((False, True), repeat=len(names))

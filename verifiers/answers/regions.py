@@ -71,7 +71,7 @@ def can_be_region(node: Node) -> bool:
 
 def compare(gold: Node, prediction: Node) -> Decision:
     """Decide two sets of numbers by membership; `unknown` where one of them is no such set."""
-    gold, prediction = _difference_signs(gold), _difference_signs(prediction)
+    gold, prediction = (_named_calls(_difference_signs(side)) for side in (gold, prediction))
     names = [_variable(gold, prediction), _variable(prediction, gold)]
     if None in names or (all(names) and names[0] != names[1] and not _builds(gold) and not _builds(prediction)):
         return different("variable") if None not in names else unknown("not_a_set")
@@ -96,6 +96,13 @@ def _same(ours: tuple[Node, str], theirs: tuple[Node, str]) -> bool:
 
 def _builds(node: Node) -> bool:
     return any(isinstance(part, Builder) for part in walk(node))
+
+
+def _named_calls(node: Node) -> Node:
+    """In `2 < g(x) < 5` the value g(x) is the variable."""
+    return rewrite(
+        node, lambda part: Symbol(repr(part)) if isinstance(part, Call) and part.name.startswith("f:") else part
+    )
 
 
 def _difference_signs(node: Node) -> Node:

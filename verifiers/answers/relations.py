@@ -50,8 +50,8 @@ def split_label(node: Node) -> tuple[Node, Node] | None:
         named = not symbols(label) and is_expression(label)
     if not named and isinstance(value, Symbol) and len(node.sides) == 2 and value.name not in symbols(label):
         return value, label
-    if named and node.signs[-1] == "approx" and len(node.sides) > 2:
-        value = node.sides[-2]
+    if named and node.signs[-1] == "approx" and (len(node.sides) > 2 or not symbols(label)):
+        value = node.sides[-2]  # `2/3 = 0.67` up to rounding states the exact value first
     return (label, value) if named else None
 
 

@@ -186,8 +186,9 @@ def _start(
 ) -> subprocess.Popen[bytes]:
     config = {"candidate": descriptors[0], "checker": descriptors[1], "scratch": scratch, "without": sorted(without)}
     # Without -I, which would ignore the fixed hash seed; the environment is empty, and -P and -S do the rest.
+    around = [part.format(scratch=scratch) for part in wrapper]
     return subprocess.Popen(
-        [*(part.format(scratch=scratch) for part in wrapper), sys.executable, "-s", "-S", "-P", "-B", "-c", _BOOT, _PACKAGE, json.dumps(config)],
+        [*around, sys.executable, "-s", "-S", "-P", "-B", "-c", _BOOT, _PACKAGE, json.dumps(config)],
         stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, pass_fds=descriptors, cwd="/",
         env=_ENVIRONMENT)  # fmt: skip
 
