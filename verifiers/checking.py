@@ -21,10 +21,10 @@ from verifiers.answers.canonical import canonical, was_text
 from verifiers.answers.decision import Decision, Outcome
 from verifiers.answers.equivalence import FOR_ALGEBRA, decide, read
 from verifiers.answers.extract import Extraction, extract_answer, is_blank
-from verifiers.answers.literals import is_words
 from verifiers.answers.phrases import option_content, options
 from verifiers.answers.policy import PROFILES, Policy
 from verifiers.answers.tree import Builder, FiniteSet, Group, Listing, Matrix, Relation
+from verifiers.answers.words import is_words
 
 KINDS = ("auto", "answer", "text", "choice")
 _KIND_OF = {Group: "tuple", FiniteSet: "set", Builder: "set", Listing: "list", Relation: "relation", Matrix: "matrix"}

@@ -30,9 +30,14 @@ _FENCES = {r"\lfloor": (r"\rfloor", "floor"), r"\lceil": (r"\rceil", "ceil")}
 _INVERSES = {"sin": "asin", "cos": "acos", "tan": "atan", "cot": "acot", "sec": "asec", "csc": "acsc",
              "sinh": "asinh", "cosh": "acosh", "tanh": "atanh"}  # fmt: skip
 _CALLABLE = frozenset("fgFG")
+_APPLIED_GREEK = frozenset({"phi", "varphi", "zeta", "sigma", "tau", "mu", "psi"})
 _MAYBE_CALLABLE = frozenset("hHpPqQTSRu")
 _ARITY = {"ratio": (2, 2), "binom": (2, 2), "binomial": (2, 2), "mod": (2, 2), "log": (1, 2), "sqrt": (1, 2),
           "max": (1, 20), "min": (1, 20), "gcd": (2, 20), "lcm": (2, 20)}  # fmt: skip
+_QUANTITY_WORDS = """mean median mode range variance deviation rank nullity vertex center centre radius diameter slope
+    intercept maximum minimum area perimeter volume distance length width height period amplitude degree order dimension
+    focus directrix sum product difference quotient remainder probability speed mass weight total cost price"""
+_QUANTITIES = frozenset(_QUANTITY_WORDS.split())
 _STARTS = frozenset({"(", "{"})
 _COMMAND_ATOMS = frozenset(
     [r"\frac", r"\sqrt", r"\pi", r"\infty", r"\binom", r"\lfloor", r"\lceil", r"\mathbb", r"\emptyset", r"\begin",
@@ -112,13 +117,24 @@ class Atoms(Digits):
         raise Unreadable
 
     def _worded(self, word: str) -> Node:
-        """`Minimum: 1`: words name a value; words anywhere else are no formula."""
+        """`Minimum: 1`, `median 7`, `John is 12`, `rank(A) = 2`: words name a value, and stand in no other formula."""
         words = [word.lower()]
-        while self.peek().kind in ("word", "name", "function") and len(words) < 6:
+        while (
+            self.peek().kind in ("word", "name", "function")
+            and len(words) < 6
+            and self.peek().text not in ("is", "are")
+        ):
             words.append(self.advance().text.lower())
-        if self.peek().text not in (":", "="):
+        if self.peek().text == "(" and self.peek(2).text == ")" and self.peek(3).text == "=":
+            self.advance(3)
+        if self.take_word("is", "are") or self.peek().text in (":", "="):
+            named = True
+        else:
+            named = words[-1] in _QUANTITIES and not self.at("end", "close")
+        if not named:
             raise Unreadable
-        return Symbol(" ".join(words))
+        label = Symbol(" ".join(word for word in words if word != "the"))
+        return label if self.peek().text in (":", "=") else Relation((label, self.expression()), ("=",))
 
     def _name(self, letter: str) -> Node:
         name = letter + self.subscript() + self.primes()
@@ -129,9 +145,22 @@ class Atoms(Digits):
             name += "^-1"
         if self.peek().text == "(" and not self.peek().space and letter in _CALLABLE | _MAYBE_CALLABLE:
             return self._applied(name, certain=letter in _CALLABLE)
+        if self.peek().text == "(" and name in ("C", "P") and (chosen := self._chosen(name)) is not None:
+            return chosen
         if self.peek().text == "(" and letter.isupper() and self._place == 1:
             return self._point(name)
         return Symbol(name)
+
+    def _chosen(self, name: str) -> Node | None:
+        """`C(6, 2)` and `P(6, 2)`: combinations and permutations of numbers."""
+        place = self.mark()
+        self.advance()
+        items = self._items(")")
+        if self.take(")") and len(items) == 2 and all(isinstance(item, Number) for item in items):
+            chosen = Call("binom", items)
+            return chosen if name == "C" else Call("mul", (chosen, Call("factorial", (items[1],))))
+        self.back(place)
+        return None
 
     def _point(self, name: str) -> Node:
         """`A(1, 2)`: a point and its name."""
@@ -223,7 +252,10 @@ class Atoms(Digits):
         if special is not None:
             return special(name)
         if name in GREEK:
-            return Symbol(name + self.subscript() + self.primes())
+            greek = name + self.subscript() + self.primes()
+            if name in _APPLIED_GREEK and self.peek().text == "(" and not self.peek().space:
+                return self._applied(greek, certain=False)
+            return Symbol(greek)
         raise Unreadable
 
 

@@ -136,15 +136,21 @@ class Brackets(Reader):
             sign = self.peek(2).text
             self.advance(4)
             return sign
+        if self.peek().text in ("^", "_") and self.peek(1).text in ("+", "-", "*"):
+            return self.advance(2) and self._tokens[self._place - 1].text
         return ""
 
     def _accented(self, name: str) -> Node:
+        place = self.mark()
         braced = self.take("{")
         letters = []
         while self.peek().kind in ("name", "number") or (braced and self.peek().text in ("_", "{", "'")):
             letters.append(self.advance().text)
             if not braced and name not in ("angle", "triangle"):
                 break
+        if braced and name in ("overline", "bar") and self.peek().text != "}":
+            self.back(place)
+            return Call("conj", (self._braced_or_factor(),))
         if not letters:
             raise Unreadable
         if braced:

@@ -29,6 +29,15 @@ _LIBRARY = re.compile(r"\b(?:math|np|numpy|sympy|sp|cmath)\.(?=[a-zA-Z])")
 _WRAPPED = re.compile(r"\s*(?:Matrix|array|list|tuple|set|frozenset|FiniteSet)\s*\((.*)\)\s*", re.DOTALL)
 _CHOOSE = re.compile(r"\{([^{}]*)\\choose(?![a-zA-Z])([^{}]*)\}")
 _OVER = re.compile(r"\{([^{}]*)\\over(?![a-zA-Z])([^{}]*)\}")
+_MATHEMATICA = re.compile(
+    r"\b(Sqrt|Sin|Cos|Tan|Cot|Sec|Csc|ArcSin|ArcCos|ArcTan|Log|Exp|Abs|Floor|Max|Min|GCD|LCM)\[([^\[\]]*)\]"
+)
+_BOLD_DOMAIN = re.compile(r"\\(?:mathbf|mathrm|bf)\s*\{?\s*([RZNQC])\s*\}?(?![a-zA-Z])(?=\s*(?:$|[\^_,.;)}$]|\\))")
+_NESTED_LISTS = re.compile(r"\s*\{(\s*\{[^{}\\]*\}\s*(?:,\s*\{[^{}\\]*\}\s*)*)\}\s*")
+_MATLAB = re.compile(r"\s*\[([^\[\],]*;[^\[\],]*)\]\s*")
+_INTERVAL = re.compile(r"\bInterval(?:\.(open|Lopen|Ropen))?\(([^(),]*),([^(),]*)\)")
+_FACTORIAL_EQUALS = re.compile(r"(?<=[\w)])! +=(?!=)")
+_CIRCLED = re.compile("[①-⑳]+(?:\\s*(?:,|、|and|和)?\\s*[①-⑳]+)*")
 _REMARKS = re.compile(r"\\(?:therefore|because)(?![a-zA-Z])|\\tag\s*\{[^{}]*\}|&nbsp;|\\\\\[\d+pt\]|^\s*>(?=\s)")
 _ALIGNED = re.compile(r"\\(?:begin|end)\{(?:aligned|align|align\*|gathered|split|equation\*?)\}")
 _TAG = re.compile(r"</?(?:b|i|em|strong|u|code|p|span|div|br ?/?)>", re.IGNORECASE)
@@ -53,11 +62,13 @@ _EMPHASIS = re.compile(
 )
 _DELIMITER = re.compile(r"\\[()]|(?<!\\)\\[\[\]]")
 _SPACE = re.compile(r"(?<!\\)\\[,;: ]|~|(?:\\| )+$")
+_OHM = re.compile(r"(?<=\d) *\\Omega\s*$")
+_PREFIXED_UNIT = re.compile(r"(?<=\d) *\\mu *([A-Za-z]{1,6})\s*$")
 _JOINER = re.compile(r"\{(or|and)\}")
 _ROW = re.compile(r"(?<!\\)\\(?=[-\d])")
 _CIRC = re.compile(r"\^\s*(?:\{\s*\\circ\s*\}|\\circ|\{\s*°\s*\}|°)")
 _STARS = re.compile(r"(?<=[\w)}])\s*\*\*\s*(?=[\w({-])")
-_BARE_PI = re.compile(r"(?<![\\a-zA-Z])pi(?![a-zA-Z])")
+_BARE_PI = re.compile(r"(?<![\\a-zA-Z])[pP]i(?![a-zA-Z])")
 _BARE_INFINITY = re.compile(r"(?<![\\a-zA-Z])(?:infinity|inf|oo)(?![a-zA-Z])", re.IGNORECASE)
 _BARE_ROOT = re.compile(r"(?<![\\a-zA-Z])sqrt\s*(?=[({])")
 _AFTER_COMMAND = re.compile(r"(\\[a-zA-Z]+) (?![a-zA-Z])")
@@ -70,6 +81,7 @@ def canonical(text: str) -> str:
     """Rewrite an answer in the one spelling."""
     if _PLAIN_NUMBER.fullmatch(text):
         return text.strip()
+    text = _programs(text)
     text = _markup(_unicode(text))
     text = _arguments(_names(_commands(text) if "\\" in text or "{" in text or "~" in text else text))
     text = _SPACED.sub(r"\1", " ".join(text.split()))
@@ -91,6 +103,27 @@ def closing(text: str, start: int) -> int:
         if depth == 0:
             return position
     return -1
+
+
+def _programs(text: str) -> str:
+    """What Mathematica, Matlab and sympy print, as mathematics."""
+    text = _FACTORIAL_EQUALS.sub(r"! \\eq ", text)  # `7! = 5040` has a space in it, `x != 5` has none
+    text = _CIRCLED.sub(lambda m: ", ".join(str(ord(sign) - 0x245F) for sign in m.group() if "①" <= sign <= "⑳"), text)
+    if "[" in text:
+        text = _MATHEMATICA.sub(lambda m: f"{m.group(1).lower().replace('arc', 'arc')}({m.group(2)})", text)
+        if match := _MATLAB.fullmatch(text):
+            rows = [",".join(row.split()) for row in match.group(1).split(";")]
+            text = "[" + ",".join(f"[{row}]" for row in rows) + "]"
+    if match := _NESTED_LISTS.fullmatch(text):
+        text = "[" + match.group(1).replace("{", "[").replace("}", "]") + "]"
+    if "Interval" in text:
+        text = _INTERVAL.sub(_interval, text)
+    return _BOLD_DOMAIN.sub(r"\\mathbb{\1}", text)
+
+
+def _interval(match: re.Match[str]) -> str:
+    kind, low, high = match.groups()
+    return f"{'(' if kind in ('open', 'Lopen') else '['}{low},{high}{')' if kind in ('open', 'Ropen') else ']'}"
 
 
 def _unicode(text: str) -> str:
@@ -140,6 +173,7 @@ def _commands(text: str) -> str:
     text = _CHOOSE.sub(r"\\binom{\1}{\2}", text)
     text = _GLUED.sub(r"\\\1 \2", text.replace("{,}", ",").replace("{}", ""))
     text = _MATRIX.sub(lambda m: _ROW.sub(r"\\\\", m.group()), text)
+    text = _PREFIXED_UNIT.sub(r" u\1", _OHM.sub(" ohm", text))
     text = _COMMAND.sub(lambda m: COMMANDS.get(m.group(), m.group()), text)
     return _CIRC.sub("°", text)
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from itertools import permutations, product
 
-from verifiers.answers import compounds, expressions, logic, regions
+from verifiers.answers import compounds, expressions, logic, regions, vectors
 from verifiers.answers.decision import Decision, Outcome, different, equal, unknown
 from verifiers.answers.families import compare_families, family
 from verifiers.answers.relations import (
@@ -41,6 +41,7 @@ from verifiers.answers.tree import (
 )
 
 _MAX_BRANCHES = 5
+_INTEGRATION = (Symbol("C"), Symbol("c"), Symbol("K"))
 _ARBITRARY = frozenset({"C", "c", "K", "k", "C_1", "c_1", "C_0", "A", "B", "D", "C_2", "c_2"})
 """Names of constants of integration."""
 
@@ -50,7 +51,8 @@ def compare(gold: Node, prediction: Node) -> Decision:
     if gold == prediction:
         return equal("structure")
     gold, prediction = (_expanded(_componentwise(side)) for side in (gold, prediction))
-    for rule in (_families, _regions, _logic, _functions):
+    gold, prediction = _as_vectors(gold, prediction)
+    for rule in (_families, vectors.compare_lines, _regions, _logic, _functions):
         if decision := rule(gold, prediction):
             return decision
     gold, prediction = _without_conditions(gold, prediction)
@@ -64,14 +66,27 @@ def compare(gold: Node, prediction: Node) -> Decision:
 
 def _componentwise(node: Node) -> Node:
     """`(a, b) = (1, 2)` says `a = 1, b = 2`; a set holds each of its elements once; `2(1, 2)` is (2, 4)."""
-    node = rewrite(node, compounds.distributed)
+    node = rewrite(node, vectors.simplified)
     if isinstance(node, FiniteSet):
         return FiniteSet(tuple(dict.fromkeys(node.items)))
     if isinstance(node, Relation) and node.signs == ("=",) and all(isinstance(side, Group) for side in node.sides):
         left, right = (side.items for side in node.sides if isinstance(side, Group))
         if len(left) == len(right):
             return Listing(tuple(Relation(pair, ("=",)) for pair in zip(left, right, strict=True)), ",")
+    if isinstance(node, Relation) and set(node.signs) == {"="} and len(node.sides) > 2:
+        *names, value = node.sides
+        if all(isinstance(name, Symbol) for name in names) and not symbols(value):
+            return Listing(tuple(Relation((name, value), ("=",)) for name in names), ",")
     return node
+
+
+def _as_vectors(gold: Node, prediction: Node) -> tuple[Node, Node]:
+    """`3i + 4j` beside a tuple is one."""
+    if isinstance(gold, Group) and is_expression(prediction):
+        return gold, vectors.components(prediction, len(gold.items))
+    if isinstance(prediction, Group) and is_expression(gold):
+        return vectors.components(gold, len(prediction.items)), prediction
+    return gold, prediction
 
 
 def _families(gold: Node, prediction: Node) -> Decision | None:
@@ -91,7 +106,8 @@ def _logic(gold: Node, prediction: Node) -> Decision | None:
 
 
 def _regions(gold: Node, prediction: Node) -> Decision | None:
-    if not (regions.is_region(gold) or regions.is_region(prediction)):
+    piecewise = any(isinstance(part, Cases) for side in (gold, prediction) for part in walk(side))
+    if piecewise or not (regions.is_region(gold) or regions.is_region(prediction)):
         return None
     sides = [_unlabelled_set(side) for side in (gold, prediction)]
     if not all(map(regions.can_be_region, sides)):
@@ -192,9 +208,23 @@ def _expressions(gold: Node, prediction: Node) -> Decision:
                 renamed = rename(prediction, dict(zip(sorted(theirs), names, strict=True)))
                 if expressions.compare(gold, renamed).outcome is Outcome.EQUAL:
                     return equal("constants")
+    if decision.outcome is Outcome.DIFFERENT and _differ_by_constant(gold, prediction):
+        return equal("constants")
     if decision.outcome is Outcome.UNKNOWN and isinstance(gold, Cases) != isinstance(prediction, Cases):
         return different("type")
     return decision
+
+
+def _differ_by_constant(gold: Node, prediction: Node) -> bool:
+    """Whether both are antiderivatives `... + C` that differ by a number."""
+    sides = []
+    for side in (gold, prediction):
+        constants = [part for part in side.args if part in _INTEGRATION] if isinstance(side, Call) else []
+        if not isinstance(side, Call) or side.name != "add" or len(constants) != 1:
+            return False
+        sides.append(Call("add", tuple(part for part in side.args if part not in constants)))
+    gap = Call("add", (sides[0], negated(sides[1])))
+    return expressions.is_constant(gap)
 
 
 def _imaginary(node: Node) -> Node:
@@ -228,5 +258,6 @@ def _with_single(gold: Node, prediction: Node) -> Decision:
             return compare(*pair)
         if items is not None and (is_expression(single) or isinstance(single, Relation)):
             return different("count")
-    relations = [isinstance(side, Relation) for side in (gold, prediction)]
-    return different("type") if any(relations) else unknown("types")
+    relation = isinstance(gold, Relation) or isinstance(prediction, Relation)
+    kinds = relation or is_expression(gold) != is_expression(prediction)
+    return different("type") if kinds else unknown("types")

@@ -7,7 +7,7 @@ from typing import TypeAlias
 
 from verifiers.answers.decision import Decision, Outcome, all_of, different, unknown, verdict
 from verifiers.answers.relations import split_label
-from verifiers.answers.tree import Call, FiniteSet, Group, Listing, Matrix, Node, Symbol
+from verifiers.answers.tree import FiniteSet, Group, Listing, Matrix, Node, Symbol
 
 Same: TypeAlias = Callable[[Node, Node], Decision]
 MAX_ITEMS = 64
@@ -64,12 +64,19 @@ def _by_label(ours: Sequence[Node], theirs: Sequence[Node], same: Same) -> Decis
              for side, found in zip(labels, labels, strict=True)]  # fmt: skip
     if not any(named) or len(ours) != len(theirs):
         return None
+    bases = {_base_of(label[0]) for side in labels for label in side if label}
+    if not all(named) and len(bases) == 1:
+        return _in_any_order(_values(ours), _values(theirs), same, "set")  # x_1, x_2 have no order of their own
     if not all(named):
         return all_of(map(same, _values(_by_axis(ours)), _values(_by_axis(theirs))), "labelled")
     tables = [dict(label for label in side if label) for side in labels]
     if tables[0].keys() != tables[1].keys():
         return None
     return all_of((same(value, tables[1][label]) for label, value in tables[0].items()), "labelled")
+
+
+def _base_of(label: Node) -> str:
+    return label.name.partition("_")[0] if isinstance(label, Symbol) and "_" in label.name else repr(label)
 
 
 def _by_axis(items: Sequence[Node]) -> list[Node]:
@@ -79,23 +86,6 @@ def _by_axis(items: Sequence[Node]) -> list[Node]:
     if sorted(names) in (["x", "y"], ["x", "y", "z"]) and len(names) == len(items):
         return [item for _, item in sorted(zip(names, items, strict=True), key=lambda pair: pair[0])]
     return list(items)
-
-
-def distributed(node: Node) -> Node:
-    """A number times a matrix or a vector, entry by entry; any other node as it is."""
-    if not isinstance(node, Call) or node.name not in ("mul", "div", "neg"):
-        return node
-    arrays = [part for part in node.args if isinstance(part, (Matrix, Group))]
-    if len(arrays) != 1 or (node.name == "div" and node.args[0] is not arrays[0]):
-        return node
-
-    def entry(item: Node) -> Node:
-        return Call(node.name, tuple(item if part is arrays[0] else part for part in node.args))
-
-    array = arrays[0]
-    if isinstance(array, Matrix):
-        return Matrix(tuple(tuple(map(entry, row)) for row in array.rows))
-    return Group(tuple(map(entry, array.items)), array.brackets) if len(array.items) > 1 else node
 
 
 def _values(items: Sequence[Node]) -> list[Node]:
@@ -140,9 +130,9 @@ def _matrices(gold: Node, prediction: Node, same: Same) -> Decision:
 def _rows(node: Node) -> tuple[tuple[Node, ...], ...] | None:
     if isinstance(node, Matrix):
         return node.rows
-    if not isinstance(node, Group):
+    if not isinstance(node, (Group, Listing, FiniteSet)):
         return None
-    if all(isinstance(item, Group) for item in node.items):
-        rows = tuple(item.items for item in node.items if isinstance(item, Group))
+    if all(isinstance(item, (Group, FiniteSet)) for item in node.items):
+        rows = tuple(item.items for item in node.items if isinstance(item, (Group, FiniteSet)))
         return rows if len({len(row) for row in rows}) == 1 else None
-    return (node.items,)
+    return (node.items,) if isinstance(node, Group) else None

@@ -27,22 +27,23 @@ from dataclasses import replace
 from fractions import Fraction
 
 from verifiers.answers import compare as trees
-from verifiers.answers import expressions, limits, literals, numeric, plain, units
+from verifiers.answers import expressions, limits, literals, numeric, plain, units, words
 from verifiers.answers.canonical import canonical, was_text
 from verifiers.answers.decision import Decision, Outcome, all_of, different, equal, unknown, verdict
 from verifiers.answers.parser import parse
 from verifiers.answers.policy import PROFILES, Policy, review
+from verifiers.answers.sections import sections
 from verifiers.answers.tree import Call, Constant, FiniteSet, Listing, Node, Number, is_expression
 
 Algebra = Callable[[Node, Node], Decision]
 """A second opinion on a pair of trees; only the worker has one (`verifiers.answers.symbolic`)."""
 
 _DEFAULT = PROFILES["default"]
-FOR_ALGEBRA = frozenset({"no_value", "types"})
+FOR_ALGEBRA = frozenset({"no_value"})
 """Why the comparators were not certain, where a second opinion can help."""
 _UNIT_WORDS = re.compile(
     r"(.*(?:\d|\\|[a-z]\^).*?) ?(?<![a-zA-Z\\])(?:(?:square|cubic|sq) )?"
-    r"(?!or |and |sin|cos|tan|log|exp)(?:[a-z]{4,}|cm|mm|km|ft|in|mi|rad)(?:\^\{[23]\})?"
+    r"(?!or |and |sin|cos|tan|log|exp)(?:(?:[a-z]{3,} ){0,2}[a-z]{4,}|cm|mm|km|ft|in|mi|rad)(?:\^\{[23]\})?"
 )
 _VAGUE = re.compile(
     r"(?:(?:approximately|approx\.?|about|roughly|around|exactly|equals?|only|just|at|on|when|if|is|are|then|so|thus|hence"
@@ -56,7 +57,12 @@ _INTEGERS = re.compile(
 )
 _REMARK = re.compile(
     r",? ?(?:for|where) (?:(?:some|any|all|every|each) )?(?:\w+ )?(?:constants?|numbers?|reals?)(?: \w)?$"
+    r"|,? ?for (?:all|every|any|each) (?:real )?[a-zA-Z]$"
     r"|,? ?where \w is (?:a|an|any|some)(?: \w+)? constant$"
+)
+_SUCH_THAT = re.compile(
+    r"^(?:all|any|every|each) (?:[a-z]+ )*(?:integers?|numbers?|reals?|values?)(?: of)? "
+    r"(?=[a-zA-Z] ?(?:<|>|\\[lgn]e(?![a-z])|=))"
 )
 _EXCEPT = re.compile(r"all (?:real|reals)\b[a-z ]*?(?: x)? (?:except|but|other than|excluding)(?: for)?(?: x=)? ?(.+)")
 _RATIO = re.compile(r"[^:=<>|,]+(?: ?: ?[^:=<>|,]+)+|[\d.]+(?: to [\d.]+)+")
@@ -83,6 +89,8 @@ def decide(gold: str, prediction: str, algebra: Algebra | None = None, policy: P
     ours, theirs = plain.digits(gold), plain.digits(prediction)
     if ours and theirs and ("." not in ours or ours == theirs):
         return verdict(ours == theirs, "integer" if "." not in theirs else "decimal")
+    if (ours_by := sections(gold)) and ours_by.keys() == (theirs_by := sections(prediction)).keys():
+        return all_of((decide(ours_by[name], theirs_by[name], algebra, policy) for name in ours_by), "sections")
     if any(limits.refusal(text) for text in (gold, prediction)):
         # Two literals too long to convert still differ as digits.
         return different("decimal") if ours and theirs else unknown("too_large")
@@ -95,13 +103,13 @@ def decide(gold: str, prediction: str, algebra: Algebra | None = None, policy: P
 
 def read(text: str, *, thousands: bool = True) -> Node | None:
     """The typed tree of canonical text; None if it is not understood."""
-    if literals.means_nothing(text):
+    if words.means_nothing(text):
         return FiniteSet(())
-    if literals.means_all_reals(text):
+    if words.means_all_reals(text):
         return Constant("R")
     text = _DOMAIN_NOTE.sub(r", \1", _UNION.sub(r"\\cup ", text))
     text = _INTEGERS.sub(lambda m: f", {m.group(1) or m.group(2)}\\in\\mathbb{{Z}}", text)
-    text = _REMARK.sub("", text)
+    text = _SUCH_THAT.sub("", _REMARK.sub("", text))
     if match := _EXCEPT.fullmatch(text):
         text = rf"\mathbb{{R}}\setminus\{{{match.group(1)}\}}"
     if re.fullmatch(r"\][^\[\]]+\[", text):
@@ -127,13 +135,13 @@ def _canonical(
         return equal("string")
     if decision := _plain(gold, prediction, currencies):
         return decision
-    for rule in (literals.choice, literals.time, literals.date, literals.base, _ratios):
+    for rule in (literals.choice, literals.roman, literals.time, literals.date, literals.base, _ratios):
         if decision := rule(*_bare(gold, prediction)):
             return decision
-    if decision := literals.words(gold, prediction, marked=marked):
+    if decision := words.compare(gold, prediction, marked=marked):
         return decision
     gold, prediction = _without_units(gold, prediction)
-    if decision := _plain(gold, prediction, currencies) or literals.words(gold, prediction, marked=marked):
+    if decision := _plain(gold, prediction, currencies) or words.compare(gold, prediction, marked=marked):
         return decision
     if gold == prediction:
         return equal("string")

@@ -84,6 +84,22 @@ def constant(node: Node, digits: int = SHALLOW) -> Any | None:
         return None
 
 
+def is_constant(node: Node) -> bool:
+    """Whether a formula in variables has one value wherever it has any."""
+    values: list[Any] = []
+    shallow = context(SHALLOW)
+    for point in points(sorted(symbols(node)), node, node):
+        try:
+            value = Evaluator(point, SHALLOW).value(node)
+        except (Undefined, TooCostly):
+            continue
+        values.append(shallow.convert(_number(value, SHALLOW)))
+        if len(values) == ENOUGH_POINTS:
+            break
+    scale = max(map(abs, values), default=0)
+    return len(values) >= MIN_POINTS and all(abs(value - values[0]) <= 1e-25 * max(1, scale) for value in values)
+
+
 def sign_of(difference: Node, point: dict[str, Fraction]) -> int | None:
     """-1, 0 or 1 for a formula at a point, with what rounding leaves taken for zero; None without a value."""
     try:

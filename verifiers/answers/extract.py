@@ -19,12 +19,14 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from verifiers.answers import plain
+from verifiers.answers import numerals, plain
 from verifiers.answers.canonical import canonical, closing
 from verifiers.answers.decision import Outcome
 from verifiers.answers.equivalence import decide
 from verifiers.answers.literals import letter
 from verifiers.answers.phrases import NO_PAYLOAD, Candidate, hash_lines, options, sentences, tags
+from verifiers.answers.prose import is_sentence, stated
+from verifiers.answers.sections import sections
 
 _PROSE_WORD = re.compile(r"(?<![\\\w])[A-Za-z]{2,}\b")
 _CONDITION = re.compile(
@@ -67,6 +69,8 @@ _JOINED = re.compile(
 _FENCED = re.compile(r"```(?:python|py)\b.*?(?:```|\Z)", re.DOTALL)
 """A program is no statement of its result."""
 _FORMULA = re.compile(r"\$[^$\n]{1,200}\$|\\\(.{1,200}?\\\)")
+_PROSE = re.compile(r"[A-Z][a-z]+ [^=<>\\^]*\.")
+_MATH_OR_NONE = re.compile(r"\d|[\\^=<>]|^no solution$")
 _NEAR, _FAR = 400, 20_000
 _MAX_TEXT = 100_000
 """Characters from the end in which an answer is looked for."""
@@ -83,10 +87,16 @@ def extract_answer(text: str, *, kind: str) -> Extraction:
     Returns:
         The answer and how it was found.
     """
-    if kind == "auto":
+    auto = kind == "auto"
+    if auto:
         kind = "answer" if looks_bare(text) else "text"
     if kind == "answer":
-        return _bare(text)
+        bare = _bare(text)
+        # A sentence is taken for what it states, in `auto` alone: whoever says `answer` gives one.
+        said = stated(bare.answer) if auto and is_sentence(bare.answer) else ""
+        if auto and not said and _PROSE.fullmatch(bare.answer):
+            said = _only_number(bare.answer)
+        return Extraction(said, "sentence") if said else bare
     cut = _final_part(text[-_MAX_TEXT:])
     if cut is None:
         return Extraction("", "unfinished")
@@ -107,7 +117,7 @@ def is_blank(answer: str) -> bool:
 def looks_bare(text: str) -> bool:
     """Whether a text is an answer by itself: one short line without any phrase of commitment."""
     bare = text.strip()
-    if plain.digits(bare):
+    if plain.digits(bare) or (len(bare) <= _MAX_BARE and (sections(bare) or numerals.read(bare) is not None)):
         return True
     if (
         "\n" in bare
@@ -240,7 +250,10 @@ def _all_same(payloads: list[str]) -> bool:
 
 def _last_resort(text: str) -> Extraction:
     tail = text.rstrip()[-300:]
-    last_sentence = re.split(r"(?<=[.!])\s+(?=[A-Z])|\n", tail)[-1]
+    last_sentence = re.split(r"(?<=[.!])\s+(?=[A-Z])|\n|, (?:so|hence|thus|therefore) ", tail)[-1]
+    if (said := stated(last_sentence)) and _MATH_OR_NONE.search(said):
+        number = _only_number(said)
+        return Extraction(number or said, "sentence")
     if _HEDGE.search(last_sentence):
         return Extraction("", "no_final_answer")
     formulas = _FORMULA.findall(last_sentence)

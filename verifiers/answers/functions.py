@@ -126,6 +126,7 @@ EXACT: dict[str, Callable[..., Value]] = {
     "gcd": lambda self, *values: self.integers(math.gcd, *values),
     "lcm": lambda self, *values: self.integers(math.lcm, *values),
     "sign": lambda self, value: Fraction((self.real(value) > 0) - (self.real(value) < 0)),
+    "conj": lambda self, value: value if isinstance(value, Fraction) else value.conjugate(),
     "Re": lambda self, value: value if isinstance(value, Fraction) else value.real,
     "Im": lambda self, value: Fraction(0) if isinstance(value, Fraction) else value.imag,
 }  # fmt: skip

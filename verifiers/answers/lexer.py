@@ -35,8 +35,9 @@ ALIASES = {
     "fraction": "ratio", "nCr": "binom", "comb": "binom", "choose": "binom", "Gamma": "gamma",
 }  # fmt: skip
 FUNCTIONS = frozenset(_FUNCTION_NAMES.split()) | frozenset(ALIASES)
-_CONNECTIVES = frozenset({"or", "and", "not", "for", "where", "if", "when", "with", "in", "otherwise", "xor", "union",
-                          "implies", "iff", "mod", "to", "else", "all", "any", "over", "but", "except"})  # fmt: skip
+_CONNECTIVE_WORDS = """or and not for where if when with in otherwise xor union implies iff mod to else all any over but
+    except is are"""
+_CONNECTIVES = frozenset(_CONNECTIVE_WORDS.split())
 _CONSTANTS = frozenset({"pi", "infinity", "infty", "inf", "oo", "DNE"})
 GREEK = frozenset(_GREEK_NAMES.split())
 _TOKEN = re.compile(

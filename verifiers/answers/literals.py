@@ -1,4 +1,4 @@
-"""Answers that are no formulas: option letters, times, dates, ratios, numbers in a base or in words, plain words.
+"""Answers that are no formulas: option letters, times, dates, ratios, numbers in a base, Roman numerals.
 
 Every comparator takes canonical text of both sides and returns a decision, or None where it has nothing to say.
 """
@@ -9,16 +9,11 @@ import re
 from fractions import Fraction
 
 from verifiers.answers import plain
-from verifiers.answers.canonical import FUNCTIONS
-from verifiers.answers.decision import Decision, different, verdict
+from verifiers.answers.decision import Decision, verdict
 
 _MONTH_NAMES = """jan feb mar apr may jun jul aug sep oct nov dec"""
-_NOTHING_WORDS = """emptyset nosolution nosolutions norealsolution norealsolutions nointegersolutions none doesnotexist
-    dne undefined nosuchvalue nosuchnumber therearenosolutions nosolutionsexist nosolutionexists theemptyset nullset
-    thereisnosolution norealroots norealvalues"""
 _TIME = re.compile(r"(\d{1,2})(?::(\d\d))?(?::(\d\d))?(?: ?([ap])\.? ?m\.?)?(?: (noon|midnight))?", re.IGNORECASE)
 _LETTER = re.compile(r"(?:[A-Za-z ,'-]{3,}(?=\())?\(?([A-J])(?:[).:](?: .*)?|)", re.DOTALL)
-_SHORT_WORDS = frozenset({"yes", "no", "odd", "none", "all", "both", "red"})
 _MONTHS = {month: number for number, month in enumerate(
     _MONTH_NAMES.split(), start=1)}  # fmt: skip
 _MONTH = r"(?P<month>[A-Za-z]{3,9})\.?"
@@ -31,12 +26,9 @@ _WEEKDAY = re.compile(r"(?:mon|tues|wednes|thurs|fri|satur|sun)day,? ?", re.IGNO
 _BASE = re.compile(
     r"\(?(-?[0-9A-Za-z]+(?:\.[0-9A-Za-z]+)?)\)?(?:_\{?(\d+)\}?|_\{?\(?([a-z]+)\)?\}?| ?\(?(?:in )?base ?(\d+)\)?)"
 )
+_ROMAN = re.compile(r"(?=[IVXLCDM]{2,}$)(?=.*[IVX]|.{3})M{0,3}(?:CM|CD|D?C{0,3})(?:XC|XL|L?X{0,3})(?:IX|IV|V?I{0,3})")
 _BASE_NAMES = {"two": 2, "three": 3, "four": 4, "five": 5, "six": 6, "seven": 7, "eight": 8, "nine": 9, "ten": 10,
                "twelve": 12, "sixteen": 16, "hex": 16, "bin": 2, "oct": 8}  # fmt: skip
-_NOTHING = frozenset(_NOTHING_WORDS.split())
-_ALL_REALS = frozenset({"allrealnumbers", "allreals", "anyrealnumber", "everyrealnumber", "therealnumbers",
-                        "realnumbers", "allrealvalues", "setofallrealnumbers", "setofrealnumbers"})  # fmt: skip
-_TRUTH = {"yes": "true", "true": "true", "t": "true", "no": "false", "false": "false", "f": "false"}
 
 
 def letter(text: str) -> str:
@@ -99,6 +91,20 @@ def _read_date(text: str) -> tuple[int, int, int] | None:
     return None
 
 
+def roman(gold: str, prediction: str) -> Decision | None:
+    """`XIV` is no product of letters; beside a number it is its value."""
+    ours, theirs = _ROMAN.fullmatch(gold), _ROMAN.fullmatch(prediction)
+    if ours and theirs:
+        return verdict(gold == prediction, "roman")
+    number = plain.read(prediction if ours else gold) if ours or theirs else None
+    return verdict(number.value == _roman_value(gold if ours else prediction), "roman") if number else None
+
+
+def _roman_value(text: str) -> int:
+    values = [{"I": 1, "V": 5, "X": 10, "L": 50, "C": 100, "D": 500, "M": 1000}[sign] for sign in text]
+    return sum(-value if value < max(values[place:]) else value for place, value in enumerate(values))
+
+
 def base(gold: str, prediction: str) -> Decision | None:
     """`1011_2` is its value; a numeral that names no base is in base ten, so 40 is not 40_9."""
     ours, theirs = _read_base(gold), _read_base(prediction)
@@ -123,56 +129,3 @@ def _read_base(text: str) -> Fraction | None:
         return None
     value = Fraction(int(whole + fraction, number), number ** len(fraction))
     return -value if match.group(1).startswith("-") else value
-
-
-def is_words(text: str, *, marked: bool = False) -> bool:
-    """Whether canonical text is words rather than a product of letters; `marked` says that it was typeset as text."""
-    if re.fullmatch(r"[^\W\d_][^\W\d_' .,-]*(?:[ '.,-]+[^\W\d_]+)*", text) is None or text in FUNCTIONS:
-        return False
-    longest = max(len(word) for word in re.findall(r"[^\W\d_]+", text))
-    return marked or longest >= 4 or text.lower() in _SHORT_WORDS
-
-
-def spoken(text: str) -> str:
-    """Words without case, article, braces, punctuation and spaces."""
-    folded = re.sub(r"[\s{}\"“”'’.,!;-]+", " ", text).strip().casefold()
-    return re.sub(r"^(?:the|an?) ", "", folded).replace(" ", "")
-
-
-def words(gold: str, prediction: str, *, marked: bool) -> Decision | None:
-    """Words against words, and against whatever is none."""
-    ours, theirs = spoken(gold.replace("\\", "")), spoken(prediction.replace("\\", ""))
-    for synonyms in (_NOTHING, _ALL_REALS):
-        if ours in synonyms or theirs in synonyms:
-            if ours in synonyms and theirs in synonyms:
-                return verdict(True, "text")
-            return None if _has_math(gold) or _has_math(prediction) else different("text")
-    if ours == theirs and re.fullmatch(r"[^\\^_]*[a-zA-Z]{4}[^\\^_]*", gold):
-        return verdict(True, "text")
-    gold_words, other_words = is_words(gold, marked=marked), is_words(prediction)
-    if gold_words and _TRUTH.get(ours) and _TRUTH.get(theirs):
-        return verdict(_TRUTH[ours] == _TRUTH[theirs], "text")
-    if gold_words and (other_words or marked or not re.search(r"[\d\\]", prediction)):
-        return verdict(ours == theirs or _listed(gold) == _listed(prediction), "text")
-    if (gold_words and plain.read(prediction)) or (other_words and plain.read(gold)):
-        return different("text")
-    return None
-
-
-def _listed(text: str) -> list[str]:
-    """Words joined by commas or `and`, in order of the alphabet: a list of names has no order of its own."""
-    return sorted(map(spoken, re.split(r",|\band\b|&", text)))
-
-
-def _has_math(text: str) -> bool:
-    return re.search(r"[\\=<>(\[|]", text) is not None
-
-
-def means_nothing(text: str) -> bool:
-    """Whether words say that there is no solution."""
-    return spoken(text.replace("\\", "")) in _NOTHING
-
-
-def means_all_reals(text: str) -> bool:
-    """Whether words say that every real number is a solution."""
-    return spoken(text.replace("\\", "")) in _ALL_REALS

@@ -13,12 +13,14 @@ from functools import lru_cache
 from verifiers.answers.atoms import Atoms
 from verifiers.answers.lexer import Token, tokenize
 from verifiers.answers.reader import Unreadable
-from verifiers.answers.tree import Call, Constant, Listing, Node, Relation, Symbol, negated
+from verifiers.answers.tree import DOMAINS, Call, Constant, Listing, Node, Relation, Symbol, negated
 
 MAX_TOKENS = 1_500
 
 _RELATIONS = {
-    "=": "=", "==": "=", ":=": "=", "<": "<", ">": ">", "<=": "<=", ">=": ">=", "!=": "!=", r"\le": "<=", r"\ge": ">=",
+    "=": "=", "==": "=", ":=": "=", r"\eq": "=",
+    r"\parallel": "parallel", r"\perp": "perp",
+    "<": "<", ">": ">", "<=": "<=", ">=": ">=", "!=": "!=", r"\le": "<=", r"\ge": ">=",
     r"\ne": "!=", r"\in": "in", r"\notin": "notin", r"\equiv": "cong", r"\approx": "approx", r"\sim": "approx",
     r"\subset": "subset", r"\subseteq": "subset", "~": "approx", r"\simeq": "approx",
 }  # fmt: skip
@@ -127,7 +129,9 @@ class _Parser(Atoms):
             return Relation((sides[0], self.set_expression()), ("=",))
         while sign := self.take(*_RELATIONS):
             signs.append(_RELATIONS[sign])
-            sides.append(self.set_expression())
+            side = self.set_expression()
+            is_domain = signs[-1] == "in" and isinstance(side, Symbol) and side.name in DOMAINS
+            sides.append(Constant(side.name) if is_domain and isinstance(side, Symbol) else side)
         if not signs:
             modulus = self._modulus()
             return Call("congruent", (sides[0], modulus)) if modulus else sides[0]

@@ -23,7 +23,7 @@ _HASH = re.compile(r"^[ \t]*####[ \t]*(.*)$", re.MULTILINE)
 _HEADING = re.compile(r"(?:\*\*)?(?:step|part|case|solution|final|answer|the |explanation|verification|conclusion"
                       r"|\d+[.)] )", re.IGNORECASE)  # fmt: skip
 _PHRASE = re.compile(
-    r"(?:^#+ *(?:final )?(?:answer|result)\s*:?\s*\n\s*(?=\S)"
+    r"(?:\\textbf\{\s*(?:final )?answer\s*[.:]?\s*\}\s*|^#+ *(?:final )?(?:answer|result)\s*:?\s*\n\s*(?=\S)"
     r"|\b(?:final |correct |right |best )?(?:answer|choice|option)(?: to [^.:\n]{1,60}?| here)?"
     r"(?:\*\*)?\s*(?:\b(?:is|are|was|would be|must be|should be|equals)\b"
     r"|(?=(?:is|are|was|ca|would)n['’]t\b|cannot\b)|[:=]|-(?= ?\(?[A-J]\b)"

@@ -27,6 +27,7 @@ _UNIT = re.compile(r"(.*?[\d})]) ?(°( ?[CF])?|[a-zA-Z](?:[a-zA-Z. /*]|-(?=[a-z]
 _COMPOUND = re.compile(r"(\d+(?:\.\d+)?) ?([a-zA-Z]+)(?:,? and |, ?| )(\d+(?:\.\d+)?) ?([a-zA-Z]+)"
                        r"(?:(?:,? and |, ?| )(\d+(?:\.\d+)?) ?([a-zA-Z]+))?")  # fmt: skip
 _ARC = re.compile(r"(\d+)° ?(\d+)'(?: ?(\d+)'')?")
+_CHANCE = re.compile(r"(\d{1,9}) (?:in|out of) (\d{1,9})")
 _ORDINAL = re.compile(r"(\d+)(?:st|nd|rd|th)(?: [A-Za-z]+)?")
 _SPACED_GROUPS = re.compile(r"-?\d{1,3}(?: \d{3})+(?:\.\d+)?")
 _INDIAN = re.compile(r"\d{1,2}(?:,\d{2})+,\d{3}(?:\.\d+)?")
@@ -84,11 +85,14 @@ def read(text: str) -> Plain | None:
     """Read canonical text as one plain number, perhaps with a percent sign or a unit; None if it is anything else."""
     if len(text) > MAX_DIGITS:
         return None
+    if match := _CHANCE.fullmatch(text):
+        return Plain(value=Fraction(int(match.group(1)), int(match.group(2)) or 1), rule="rational")
     if text[:1].isalpha():
         spoken = numerals.read(text)
-        return (
-            None if spoken is None else Plain(value=spoken, rule="integer" if spoken.denominator == 1 else "rational")
-        )
+        if spoken is None:
+            spelled = _with_digits(text)
+            return None if spelled == text else _compound(spelled) or _with_unit(spelled)
+        return Plain(value=spoken, rule="integer" if spoken.denominator == 1 else "rational")
     if match := _ARC.fullmatch(text):
         degrees, minutes, seconds = (Fraction(part or 0) for part in match.groups())
         return Plain(value=degrees + minutes / 60 + seconds / 3600, rule="rational", unit="°")
@@ -167,6 +171,25 @@ def _ratio(text: str) -> Plain | None:
         return None
     top, bottom = (Fraction(part.replace(",", "")) for part in match.groups() if part is not None)
     return Plain(value=top / bottom, rule="rational") if bottom else None
+
+
+def _with_digits(text: str) -> str:
+    """`twelve dollars and fifty cents` with its numbers in digits; the text itself where no unit follows."""
+    if len(text) > 120 or not re.fullmatch(r"[A-Za-z -]+", text):
+        return text
+    pieces, run = [], list[str]()
+    for word in [*text.split(), ""]:
+        if word and numerals.read(" ".join([*run, word])) is not None:
+            run.append(word)
+            continue
+        if run:
+            pieces.append(str(numerals.read(" ".join(run))))
+            run = []
+            if word and numerals.read(word) is not None:
+                run = [word]
+                continue
+        pieces.append(word)
+    return " ".join(piece for piece in pieces if piece) if any(piece.isalpha() for piece in pieces) else text
 
 
 def _regrouped(text: str) -> Plain | None:

@@ -61,7 +61,11 @@ def _is_measure(node: Node) -> bool:
         return False
     if node.name in SETS or node.name in ("abs", "norm"):
         return all(isinstance(part, Symbol) or _is_segment(part) for part in node.args)
-    return _is_segment(node) or _is_derivative(node)
+    if node.name in ("sin", "cos", "tan", "cot", "gcd", "lcm", "det", "max", "min", "arg"):
+        return not any(isinstance(part, Number) for part in node.args) or node.name in ("gcd", "lcm")
+    # A variance is written as a square: `sigma^2 = 4`.
+    variance = node.name == "pow" and isinstance(node.args[0], Symbol) and node.args[0].name.startswith(("sigma", "s_"))
+    return variance or _is_segment(node) or _is_derivative(node)
 
 
 def _is_derivative(node: Node) -> bool:
@@ -151,6 +155,13 @@ def matched_functions(gold: Relation, prediction: Relation) -> tuple[Node, Node]
                  if isinstance(old, Symbol) and isinstance(new, Symbol)}  # fmt: skip
         return ours[1], rename(theirs[1], names)
     plain = [label for label in (ours[0], theirs[0]) if isinstance(label, Symbol)]
+    if len(plain) == 2 and plain[0] != plain[1] and _unaccented(plain[0]) == _unaccented(plain[1]):
+        return ours[1], theirs[1]
+    if all(
+        _is_derivative(label) or (isinstance(label, Symbol) and label.name.endswith("'"))
+        for label in (ours[0], theirs[0])
+    ):
+        return ours[1], theirs[1]
     if len(calls) == 1 and len(plain) == 1:
         return ours[1], theirs[1]
     indices = [label.name.partition("_")[::2] for label in plain]
@@ -172,6 +183,10 @@ def compare_congruences(gold: Node, prediction: Node) -> Decision | None:
         return different("congruence")
     gap = Call("mod", (Call("add", (residues[0], negated(residues[1]))), moduli[0]))
     return expressions.compare(gap, Number(Fraction(0)))
+
+
+def _unaccented(label: Symbol) -> str:
+    return label.name.removeprefix("hat ").removeprefix("bar ").removeprefix("vec ")
 
 
 def residue_class(node: Node) -> tuple[Node, Node] | None:

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 _TABLE = """
-length: mm millimeter millimetre=1/1000; cm centimeter centimetre=1/100; dm=1/10; m meter metre=1; km kilometer
+length: um micrometer micron=1/1000000; nm nanometer=1/1000000000; mm millimeter millimetre=1/1000;
+  cm centimeter centimetre=1/100; dm=1/10; m meter metre=1; km kilometer
   kilometre=1000; in inch inches=127/5000; ft foot feet=381/1250; yd yard=1143/1250; mi mile=201168/125
 time: ms millisecond=1/1000; s sec second=1; min minute=60; h hr hour=3600; day=86400; week=604800
 month: month=1; yr year=12; decade=120; century centuries=1200
@@ -26,12 +27,14 @@ celsius: °C celsius=1
 fahrenheit: °F fahrenheit=1
 kelvin: K kelvin=1
 force: N newton=1; kN kilonewton=1000
-energy: J joule=1; kJ kilojoule=1000
+energy: J joule=1; kJ kilojoule=1000; MJ megajoule=1000000; Wh=3600; kWh=3600000; cal=4184/1000; kcal=4184
 power: W watt=1; kW kilowatt=1000; MW megawatt=1000000
 frequency: Hz hertz=1; kHz=1000; MHz=1000000
 voltage: V volt=1
 current: A amp ampere=1; mA=1/1000
-resistance: ohm=1
+resistance: ohm=1; kohm kiloohm=1000
+capacitance: F farad=1; mF millifarad=1/1000; uF microfarad=1/1000000; nF nanofarad=1/1000000000
+charge: C coulomb=1; uC microcoulomb=1/1000000
 pressure: Pa pascal=1; kPa=1000
 data: bit=1; byte=8
 substance: mol mole=1

@@ -28,7 +28,7 @@ def _cases(name: str) -> list[dict[str, Any]]:
     return [case | {side: _text(text) for side, text in case.get("build", {}).items()} for case in cases]
 
 
-@pytest.mark.parametrize(("name", "most_refused"), [("hard", 5), ("hostile", 3), ("realistic", 0)])
+@pytest.mark.parametrize(("name", "most_refused"), [("hard", 5), ("hostile", 3), ("realistic", 0), ("fresh", 30)])
 def test_nothing_wrong_is_accepted_and_next_to_nothing_right_is_refused(name: str, most_refused: int) -> None:
     cases = _cases(name)
     assert len(cases) > 300
