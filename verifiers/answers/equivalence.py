@@ -68,6 +68,7 @@ _EXCEPT = re.compile(r"all (?:real|reals)\b[a-z ]*?(?: x)? (?:except|but|other t
 _RATIO = re.compile(r"[^:=<>|,]+(?: ?: ?[^:=<>|,]+)+|[\d.]+(?: to [\d.]+)+")
 _LABEL = re.compile(r"^[A-Za-z](?:_\{?\w+\}?)? ?= ?(?=[^=]+$)")
 _DOMAIN_NOTE = re.compile(r" ?\(([^()]*\\in(?![a-z])[^()]*)\)$")
+_REMARK_IN_PARENS = re.compile(r"([-\d.,/]*\d) ?\(((?:[a-zA-Z'’,-]+ )+[a-zA-Z'’-]+|[a-zA-Z]{4,})\)")
 _UNIT_IN_PARENS = re.compile(r"(.*[\d})]) ?\(([a-zA-Z°/^{}\d ]{1,20})\)")
 _UNION = re.compile(r"(?<=[)\]}]) ?[Uu] ?(?=\(|\[|\\\{)")
 
@@ -157,9 +158,11 @@ def _bare(gold: str, prediction: str) -> tuple[str, str]:
 
 
 def _tidy(text: str) -> str:
-    """Without a word in front that changes nothing, and with the parentheses round a unit taken off."""
+    """Without a word in front that changes nothing, and with the parentheses round a unit or a remark taken off."""
     while match := _VAGUE.match(text):
         text = text[match.end() :]
+    if match := _REMARK_IN_PARENS.fullmatch(text):
+        return f"{match.group(1)} {match.group(2)}"
     match = _UNIT_IN_PARENS.fullmatch(text)
     return f"{match.group(1)} {match.group(2)}" if match and units.read(match.group(2)) else text
 
