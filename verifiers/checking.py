@@ -17,10 +17,11 @@ from data.errors import UserError
 from data.records import Status, Verdict
 from verifiers import pool
 from verifiers.answers import limits, literals, plain
+from verifiers.answers.boxes import is_blank
 from verifiers.answers.canonical import canonical, was_text
 from verifiers.answers.decision import Decision, Outcome
 from verifiers.answers.equivalence import FOR_ALGEBRA, decide, read
-from verifiers.answers.extract import Extraction, extract_answer, is_blank
+from verifiers.answers.extract import Extraction, extract_answer
 from verifiers.answers.phrases import option_content, options
 from verifiers.answers.policy import PROFILES, Policy
 from verifiers.answers.tree import Builder, FiniteSet, Group, Listing, Matrix, Relation

@@ -12,10 +12,10 @@ Policy (what counts as the same answer):
 - A unit may be left out. Two known units are converted (1 hour = 60 minutes) or clash (5 cm is not 5 kg).
 - A name in front may be left out: `x = 5`, `f(x) = 5` and 5. Two different names are compared as equations.
 - Formulas are the same when they have the same values on the reals, whatever their form.
-- Tuples are ordered and keep their brackets; sets, bare lists and unions are unordered, multiplicity counts; a tuple
-  equals a bare list in the same order; `a \pm b` is two answers; `and`, `or` and commas make a list.
+- Tuples are ordered and keep their brackets; sets, bare lists and unions are unordered, and in lists multiplicity
+  counts; a tuple equals a bare list in the same order; `a \pm b` is two answers; `and`, `or` and commas make a list.
 - Intervals, inequalities, set-builders and their unions are the same when they hold the same numbers.
-- Words are compared without case, article and spaces; numbers in different bases, and 4:30 a.m. and p.m., differ.
+- Words are compared without case, article, inflection and words that say nothing; numbers in different bases, and 4:30 a.m. and p.m., differ.
 - What was not read never equals what was.
 """
 

@@ -20,9 +20,8 @@ import re
 from dataclasses import dataclass
 
 from verifiers.answers import numerals, plain
-from verifiers.answers.canonical import canonical, closing
-from verifiers.answers.decision import Outcome
-from verifiers.answers.equivalence import decide
+from verifiers.answers.boxes import BOX, last_box, read_box, with_neighbours
+from verifiers.answers.canonical import canonical
 from verifiers.answers.literals import letter
 from verifiers.answers.phrases import NO_PAYLOAD, Candidate, hash_lines, options, sentences, tags
 from verifiers.answers.prose import is_sentence, stated
@@ -46,7 +45,6 @@ class Extraction:
     `as_given`, or why there is none."""
 
 
-_BOX = re.compile(r"\\(?:boxed|fbox|framebox)(?![a-zA-Z])\s*")
 _BOLD = re.compile(r"\*\*([^*\n]{1,80})\*\*")
 _NUMBER = re.compile(
     r"(?<![\w.,/])[-−]?(?:\\?\$)?(?:\\d?frac\{-?\d+\}\{\d+\}|(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?(?:/\d+)?(?:\\?%)?)(?!\w)"
@@ -62,10 +60,6 @@ _TAKEN_BACK = re.compile(
 _ALTERNATIVE = re.compile(r"\b(?:alternatively|or (?:maybe|perhaps|possibly))\b[^.\n]*$", re.IGNORECASE)
 _NEXT_PROBLEM = re.compile(r"\n[ \t]*(?:#+ *|\*\*)?(?:Question|Problem|Q|User|Human|Instruction)(?: ?\d+)?(?:\*\*)?:",
                            re.IGNORECASE)  # fmt: skip
-_JOINED = re.compile(
-    r"[\s$.,;*\\()]*(?:\\text\s*\{)?\s*(or|and|,|;)?(?:\s+(?:or|and)\b)?(?:\s+(?:else|maybe|perhaps)\b)?[\s$,}\\()]*",
-    re.IGNORECASE,
-)
 _FENCED = re.compile(r"```(?:python|py)\b.*?(?:```|\Z)", re.DOTALL)
 """A program is no statement of its result."""
 _FORMULA = re.compile(r"\$[^$\n]{1,200}\$|\\\(.{1,200}?\\\)")
@@ -108,12 +102,6 @@ def extract_answer(text: str, *, kind: str) -> Extraction:
     return _settled(cut, found)
 
 
-def is_blank(answer: str) -> bool:
-    """Whether an answer holds nothing but marks without a value."""
-    bare = re.sub(r"\\[a-zA-Z]+", "", answer[:_MAX_BARE])
-    return re.search(r"[^\W_]", bare) is None and not canonical(answer[:_MAX_BARE])
-
-
 def looks_bare(text: str) -> bool:
     """Whether a text is an answer by itself: one short line without any phrase of commitment."""
     bare = text.strip()
@@ -122,7 +110,7 @@ def looks_bare(text: str) -> bool:
     if (
         "\n" in bare
         or len(bare) > _MAX_BARE
-        or _BOX.search(bare)
+        or BOX.search(bare)
         or "####" in bare
         or re.search(r"think>|<answer>", bare)
     ):
@@ -132,7 +120,7 @@ def looks_bare(text: str) -> bool:
 
 
 def _bare(text: str) -> Extraction:
-    box = _last_box(text) if "\\" in text else None
+    box = last_box(text) if "\\" in text else None
     whole = box is not None and not re.sub(r"[\s$.]", "", text[: box.start])
     answer = box.payload if box and whole and box.how == "boxed" else text.strip()
     return Extraction(answer, "as_given") if answer else Extraction("", "empty")
@@ -144,12 +132,12 @@ def _final_part(text: str) -> str | None:
     if text.rfind("<think>") > end:
         return None
     text = text[end + len("</think>") :] if end >= 0 else text
-    box = _BOX.search(text)
+    box = BOX.search(text)
     firsts = (
         next(hash_lines(text), None),
         next(tags(text), None),
         next(sentences(text), None),
-        _box(text, box) if box else None,
+        read_box(text, box) if box else None,
     )
     first = min((candidate.end for candidate in firsts if candidate), default=len(text))
     following = _NEXT_PROBLEM.search(text, first)
@@ -158,7 +146,7 @@ def _final_part(text: str) -> str | None:
 
 def _latest(text: str) -> Candidate | None:
     """The last commitment in the text; bold type counts where nothing firmer does."""
-    box = _last_box(text)
+    box = last_box(text)
     found = [*hash_lines(text), *tags(text), *sentences(text)]
     if box is not None:
         # After a box, a sentence that names no plain answer talks about it ("the answer is in lowest terms").
@@ -181,24 +169,6 @@ def _corrects(later: Candidate) -> bool:
     return later.how in NO_PAYLOAD or plain.read(canonical(payload)) is not None or bool(letter(payload))
 
 
-def _last_box(text: str) -> Candidate | None:
-    starts = list(_BOX.finditer(text))
-    return _box(text, starts[-1]) if starts else None
-
-
-def _box(text: str, match: re.Match[str]) -> Candidate:
-    if text[match.end() : match.end() + 1] != "{":
-        # `\boxed 5`: TeX boxes the next token.
-        token = re.compile(r"\\?[A-Za-z]+|-?[\d.,]*\d|.?").match(text, match.end())
-        payload = token.group() if token else ""
-        return Candidate(payload, "boxed" if payload else "empty_box", match.start(), match.end() + len(payload))
-    end = closing(text, match.end())
-    if end < 0:
-        return Candidate("", "unclosed_box", match.start(), len(text))
-    payload = text[match.end() + 1 : end].strip()
-    return Candidate(payload, "empty_box" if is_blank(payload) else "boxed", match.start(), end + 1)
-
-
 def _settled(text: str, found: Candidate) -> Extraction:
     """The commitment itself, unless what stands next to it takes it back or disagrees."""
     if found.how in NO_PAYLOAD or not found.payload:
@@ -208,7 +178,7 @@ def _settled(text: str, found: Candidate) -> Extraction:
     if _ALTERNATIVE.search(text[max(0, found.start - 40) : found.start]):
         return Extraction("", "several_answers")
     if found.how == "boxed":
-        return _with_neighbours(text, found)
+        return Extraction(*with_neighbours(text, found))
     number = _only_number(found.payload) if found.how == "phrase" else ""
     return Extraction(number, "phrase_number") if number else Extraction(found.payload, found.how)
 
@@ -219,33 +189,6 @@ def _only_number(payload: str) -> str:
         return ""
     numbers = [match.group() for match in _NUMBER.finditer(payload)]
     return numbers[0] if len(numbers) == 1 else ""
-
-
-def _with_neighbours(text: str, last: Candidate) -> Extraction:
-    """Join the boxes that stand side by side with the last one."""
-    boxes, joiners = [last], set[str]()
-    earlier = [match for match in _BOX.finditer(text) if match.start() < last.start][-8:]
-    for match in reversed(earlier):
-        box = _box(text, match)
-        # The length comes first: the pattern is quadratic in it.
-        near = 0 <= boxes[0].start - box.end <= 40
-        between = _JOINED.fullmatch(text, box.end, boxes[0].start) if near and box.how == "boxed" else None
-        if between is None:
-            break
-        joiners.add((between.group(1) or "").lower())
-        boxes.insert(0, box)
-    tail = re.compile(r"[\s$]*or[\s$]+(-?[\d.,/]*\d)").match(text, last.end)
-    payloads = [box.payload for box in boxes] + ([tail.group(1)] if tail else [])
-    # Boxes with nothing but space between them are two tries, of which the last one counts.
-    if len(payloads) == 1 or _all_same(payloads) or (not tail and joiners == {""}):
-        return Extraction(last.payload, "boxed")
-    return Extraction((" or " if tail or "or" in joiners else ", ").join(payloads), "boxed_list")
-
-
-def _all_same(payloads: list[str]) -> bool:
-    """Whether no two of the answers are known to differ."""
-    last = payloads[-1][:_MAX_BARE]
-    return all(decide(last, payload[:_MAX_BARE]).outcome is not Outcome.DIFFERENT for payload in payloads[:-1])
 
 
 def _last_resort(text: str) -> Extraction:
