@@ -15,8 +15,8 @@ Policy (what counts as the same answer):
 - Tuples are ordered and keep their brackets; sets, bare lists and unions are unordered, and in lists multiplicity
   counts; a tuple equals a bare list in the same order; `a \pm b` is two answers; `and`, `or` and commas make a list.
 - Intervals, inequalities, set-builders and their unions are the same when they hold the same numbers.
-- Words are compared without case, article, inflection and words that say nothing; numbers in different bases differ, and
-  so do 4:30 a.m. and p.m.
+- Words are compared without case, article, inflection and words that say nothing; numbers in different bases differ,
+  and so do 4:30 a.m. and p.m.
 - What was not read never equals what was.
 """
 
