@@ -5,8 +5,9 @@ A resumed run whose shards are all there never loads a model; and no two models 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from data.ids import content_id
 from star.checkpoints import check_folder, hub_commit, is_local, resolve, weights_revision
@@ -27,6 +28,8 @@ class Policy:
     engine: str
     batch_size: int
     hub_revision: str | None = None
+    options: dict[str, Any] = field(default_factory=dict)
+    """Settings of the engine."""
     _generator: Generator | None = None
 
     @property
@@ -34,8 +37,9 @@ class Policy:
         """The engine over this policy, loaded at first use."""
         if self._generator is None:
             self._generator = build_generator(
-                self.path, engine=self.engine, revision=self.hub_revision, batch_size=self.batch_size
-            )
+                self.path, engine=self.engine, revision=self.hub_revision, batch_size=self.batch_size,
+                options=self.options,
+            )  # fmt: skip
         return self._generator
 
     def release(self) -> None:
@@ -45,7 +49,9 @@ class Policy:
             self._generator = None
 
 
-def base_policy(name: str, *, hub_revision: str | None, engine: str, batch_size: int) -> Policy:
+def base_policy(
+    name: str, *, hub_revision: str | None, engine: str, batch_size: int, options: dict[str, Any] | None = None
+) -> Policy:
     """The base model as a policy.
 
     Raises:
@@ -56,9 +62,9 @@ def base_policy(name: str, *, hub_revision: str | None, engine: str, batch_size:
         return Policy(name, path, content_id("scripted", name), 0, engine, batch_size)
     if not is_local(path):
         commit = hub_commit(name, hub_revision)
-        return Policy(name, path, commit, 0, engine, batch_size, commit)
+        return Policy(name, path, commit, 0, engine, batch_size, commit, options or {})
     folder = Path(path)
     check_folder(folder)
     # The folder's own name: where it lies on this machine is nobody's business who reads the dataset.
     shown = name if path != name else folder.resolve().name
-    return Policy(shown, str(folder), weights_revision(folder), 0, engine, batch_size)
+    return Policy(shown, str(folder), weights_revision(folder), 0, engine, batch_size, options=options or {})

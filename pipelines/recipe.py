@@ -54,9 +54,12 @@ class SourceConfig(Config):
 class EngineConfig(Config):
     """Which engine draws samples."""
 
-    type: Literal["transformers"] = "transformers"
+    type: Literal["transformers", "vllm"] = "transformers"
+    """A run trains the model that it samples from: an `http` server, whose weights stay as they are, is no choice."""
     batch_size: int = Field(default=64, ge=1)
     """Samples decoded together."""
+    options: dict[str, Any] = Field(default_factory=dict)
+    """Settings of the engine itself; those of `vllm` are in `star.generation.vllm_engine`."""
 
 
 class SamplingConfig(Config):

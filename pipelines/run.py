@@ -82,6 +82,7 @@ def _run_arms(context: Context, train: Sequence[Problem], test: Sequence[Problem
         hub_revision=run.manifest["pins"].get("base") or recipe.model.revision,
         engine=recipe.engine.type,
         batch_size=recipe.engine.batch_size,
+        options=recipe.engine.options,
     )
     run.pin(base=base.revision)
     evaluate(context, base, test, "base")

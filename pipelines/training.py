@@ -56,7 +56,8 @@ class Training:
             entry = run.checkpoint(self.name, self.key, lambda target: self._make(target, state))
         state.clear()
         base = self.base
-        return Policy(self.name, str(folder / self.name), entry["revision"], self.round, base.engine, base.batch_size)
+        return Policy(self.name, str(folder / self.name), entry["revision"], self.round, base.engine, base.batch_size,
+                      options=base.options)  # fmt: skip
 
     @property
     def _label(self) -> str:

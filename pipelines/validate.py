@@ -90,6 +90,7 @@ def validate_recipe(recipe: Recipe) -> None:
         hub_revision=recipe.model.revision,
         engine=recipe.engine.type,
         batch_size=recipe.engine.batch_size,
+        options=recipe.engine.options,
     )
     first = train.problems[0]
     print(f"--- first prompt (template {recipe.prompt}, {template.hash()})\n{template.render(first)}")

@@ -1,30 +1,87 @@
 """One place turns prompts and completions into token ids, for generation and for training alike.
 
 A model with a chat template gets its prompt as a user turn; one without gets the text as it is. Training on a prompt
-that was tokenized differently from the one sampled from is a classic silent bug, so nothing else tokenizes.
+that was tokenized differently from the one sampled from is a classic silent bug, so nothing else tokenizes. Control
+tokens come from the chat template alone: `<|im_end|>` or `</s>` in a problem is text like any other.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
 from data.errors import UserError
 
+_HIDDEN = "\ufdd0"
+"""Stands for a control token's text while the chat template runs; Unicode keeps this code point free of characters."""
+_MARKUP = re.compile(r"[<\[{|].*[>\]}|]", re.DOTALL)
+
 
 def encode_prompt(tokenizer: Any, prompt: str) -> list[int]:
-    """Token ids of a rendered prompt, with the chat template's turn markers if the tokenizer has one."""
-    if tokenizer.chat_template:
-        text = tokenizer.apply_chat_template(
-            [{"role": "user", "content": prompt}], tokenize=False, add_generation_prompt=True
-        )
-        return list(tokenizer(text, add_special_tokens=False)["input_ids"])
-    return list(tokenizer(prompt)["input_ids"])
+    """Token ids of a rendered prompt, with the chat template's turn markers if the tokenizer has one.
+
+    Raises:
+        UserError: the chat template fails on a plain user turn.
+    """
+    text, markers = _hide_control(tokenizer, prompt, markup=True)
+    if not tokenizer.chat_template:
+        head, *tail = _reveal(text, markers)
+        return [*tokenizer(head)["input_ids"], *_encode_pieces(tokenizer, tail)]
+    return _encode_pieces(tokenizer, _reveal(_as_user_turn(tokenizer, text), markers))
+
+
+def _as_user_turn(tokenizer: Any, text: str) -> str:
+    from jinja2 import TemplateError
+
+    turns = [{"role": "user", "content": text}]
+    try:
+        return str(tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True))
+    except (TemplateError, ValueError) as error:
+        raise UserError(
+            f"the model's chat template fails: {' '.join(str(error).split())}.",
+            "Mend `chat_template` of its tokenizer, or remove it to send prompts as they are.",
+        ) from error
+
+
+def _hide_control(tokenizer: Any, text: str, *, markup: bool) -> tuple[str, list[str]]:
+    """The text with `_HIDDEN` for each control token that it spells, and the spellings.
+
+    Args:
+        tokenizer: its special tokens are control tokens.
+        text: what a problem or a model wrote.
+        markup: whether added tokens in brackets, such as `<think>`, count as well although they are not special.
+    """
+    added = tokenizer.added_tokens_decoder.values()
+    control = [str(token) for token in added if token.special or (markup and _MARKUP.fullmatch(str(token)))]
+    spelled = [token for token in [*control, _HIDDEN] if token and token in text]
+    if not spelled:
+        return text, []
+    # The longest first: a marker may begin with another.
+    pattern = re.compile("|".join(map(re.escape, sorted(spelled, key=len, reverse=True))))
+    return pattern.sub(_HIDDEN, text), pattern.findall(text)
+
+
+def _reveal(text: str, markers: Sequence[str]) -> list[str]:
+    """The text in pieces, each marker back in its place but cut after its first character, so that no piece has it."""
+    if not markers:
+        return [text]
+    parts = text.split(_HIDDEN)
+    if len(parts) != len(markers) + 1:
+        raise UserError("the chat template repeats or drops parts of the prompt.", "Mend `chat_template`.")
+    begins, ends = ["", *(marker[1:] for marker in markers)], [*(marker[0] for marker in markers), ""]
+    return [begin + part + end for begin, part, end in zip(begins, parts, ends, strict=True)]
+
+
+def _encode_pieces(tokenizer: Any, pieces: Sequence[str]) -> list[int]:
+    return [token for piece in pieces for token in tokenizer(piece, add_special_tokens=False)["input_ids"]]
 
 
 def encode_completion(tokenizer: Any, text: str) -> list[int]:
     """Token ids of a completion, ended by the end-of-sequence token."""
-    return [*tokenizer(text, add_special_tokens=False)["input_ids"], eos_id(tokenizer)]
+    # Markers such as `<think>` are the model's own words here; only special tokens are kept from acting.
+    pieces = _reveal(*_hide_control(tokenizer, text, markup=False))
+    return [*_encode_pieces(tokenizer, pieces), eos_id(tokenizer)]
 
 
 def decode_tokens(tokenizer: Any, ids: Sequence[int]) -> str:

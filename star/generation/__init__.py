@@ -78,9 +78,9 @@ def _scripted(wanted: _Wanted) -> Generator:
 
 ENGINES: dict[str, Callable[[_Wanted], Generator]] = {
     "transformers": _transformers,
+    "scripted": _scripted,
     "vllm": _vllm,
     "http": _http,
-    "scripted": _scripted,
 }
 
 

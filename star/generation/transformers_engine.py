@@ -6,15 +6,23 @@ result does not depend on how fast anything ran.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import groupby
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from data.batching import batched
+from data.errors import EngineError
 from data.records import FinishReason
 from star.checkpoints import LoadedModel
-from star.encoding import decode_tokens, encode_prompt, eos_id, pad_id
+from star.encoding import context_error, cut_at_stop, decode_tokens, encode_prompt, eos_id, pad_id
 from star.generation.base import Completion, Request, SamplingParams
+from star.generation.ordered import failed
+
+if TYPE_CHECKING:
+    from star.generation.decoding import Row
+
+_log = logging.getLogger(__name__)
 
 
 class TransformersGenerator:
@@ -30,6 +38,7 @@ class TransformersGenerator:
     def __init__(self, loaded: LoadedModel, *, batch_size: int = 64) -> None:
         self.loaded = loaded
         self.batch_size = batch_size
+        self._room = batch_size
         self.model = loaded.name
         self.revision = loaded.revision
         eos = loaded.model.generation_config.eos_token_id if loaded.model.generation_config else None
@@ -37,38 +46,77 @@ class TransformersGenerator:
         self._eos_ids = frozenset([eos_id(loaded.tokenizer), *(token for token in declared if token is not None)])
 
     def generate(self, requests: Iterable[Request]) -> Iterator[Completion]:
-        """Yield one completion for each request, in order."""
+        """Yield one completion for each request, in order.
+
+        Raises:
+            EngineError: the memory does not suffice for a single sample.
+        """
         for batch in batched(requests, self.batch_size):
             # One set of sampling parameters a decode; mixed streams are cut where they change.
             for params, group in groupby(batch, key=lambda request: request.sampling):
                 yield from self._decode(list(group), params)
 
     def _decode(self, requests: Sequence[Request], params: SamplingParams) -> Iterator[Completion]:
-        from star.generation.decoding import Row, decode
+        from star.generation.decoding import Row
 
         tokenizer = self.loaded.tokenizer
         encoded = {prompt: encode_prompt(tokenizer, prompt) for prompt in {request.prompt for request in requests}}
         limit = getattr(self.loaded.model.config, "max_position_embeddings", None) or 1 << 30
-        rows = {}
-        for place, request in enumerate(requests):
-            if len(encoded[request.prompt]) + params.max_tokens <= limit:
-                rows[place] = Row(encoded[request.prompt], request.seed)
-        if rows:
+        errors = [context_error(len(encoded[row.prompt]), params.max_tokens, limit) for row in requests]
+        rows = [Row(encoded[request.prompt], request.seed) for request in requests]
+        self._fill([row for row, error in zip(rows, errors, strict=True) if not error], params)
+        for request, row, error in zip(requests, rows, errors, strict=True):
+            yield failed(request, error) if error else self._completion(request, row, params)
+
+    def _fill(self, rows: Sequence[Row], params: SamplingParams) -> None:
+        """Decode all rows, in halves of halves where the memory asks for it.
+
+        Raises:
+            EngineError: there is not even room for one.
+        """
+        while rows:
+            part = rows[: self._room]
+            if self._fits(part, params):
+                rows = rows[len(part) :]
+                continue
+            if len(part) == 1:
+                size = len(part[0].prompt_ids) + params.max_tokens
+                raise EngineError(f"out of memory: no room for one sample of up to {size} tokens.")
+            if self._room >= self.batch_size:
+                _log.warning(
+                    "out of memory with %d samples at once: going on with half, or less. A batch_size that fits is "
+                    "faster and keeps results the same to the bit.",
+                    len(part),
+                )
+            self._room = len(part) // 2
+
+    def _fits(self, rows: Sequence[Row], params: SamplingParams) -> bool:
+        """Decode some rows; if the memory does not suffice, put them back as they were."""
+        import torch
+
+        from star.generation.decoding import decode
+
+        try:
             decode(
                 self.loaded.model,
-                list(rows.values()),
+                rows,
                 params,
                 eos_ids=self._eos_ids,
-                pad_id=pad_id(tokenizer),
+                pad_id=pad_id(self.loaded.tokenizer),
                 stopper=self._stopper(params),
             )
-        for place, request in enumerate(requests):
-            if place in rows:
-                yield self._completion(request, rows[place], params)
-            else:
-                length = len(encoded[request.prompt])
-                error = f"prompt of {length} tokens + {params.max_tokens} new ones exceed the context of {limit}"
-                yield Completion(request_id=request.id, text="", finish_reason=FinishReason.ERROR, error=error)
+        except (RuntimeError, MemoryError) as error:
+            if not _is_out_of_memory(error):
+                raise
+        else:
+            return True
+        for row in rows:
+            row.tokens.clear()
+            row.logprobs.clear()
+            row.finish_reason = FinishReason.LENGTH
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+        return False
 
     def _stopper(self, params: SamplingParams) -> Any:
         """A test of whether the last tokens hold a stop string, or None where none is wanted."""
@@ -83,12 +131,10 @@ class TransformersGenerator:
 
         return stopped
 
-    def _completion(self, request: Request, row: Any, params: SamplingParams) -> Completion:
-        text = decode_tokens(self.loaded.tokenizer, row.tokens)
-        cuts = [text.index(stop) for stop in params.stop if stop in text]
+    def _completion(self, request: Request, row: Row, params: SamplingParams) -> Completion:
         return Completion(
             request_id=request.id,
-            text=text[: min(cuts)] if cuts else text,
+            text=cut_at_stop(decode_tokens(self.loaded.tokenizer, row.tokens), params.stop),
             token_ids=tuple(row.tokens),
             logprobs=tuple(row.logprobs),
             finish_reason=row.finish_reason,
@@ -96,3 +142,10 @@ class TransformersGenerator:
 
     def close(self) -> None:
         """Nothing to free: the model belongs to the caller."""
+
+
+def _is_out_of_memory(error: RuntimeError | MemoryError) -> bool:
+    import torch
+
+    # On a CPU torch raises a plain RuntimeError that only its text tells apart.
+    return isinstance(error, MemoryError | torch.OutOfMemoryError) or "can't allocate memory" in str(error)
