@@ -26,7 +26,7 @@ def test_bad_syntax_is_an_error_with_the_line(tmp_path: Path) -> None:
 
 
 def test_an_unknown_name_lists_the_shipped_ones() -> None:
-    with pytest.raises(UserError, match="arithmetic, choice, math"):
+    with pytest.raises(UserError, match="arithmetic, choice, code, math"):
         PromptTemplate("arithmetik")
 
 
