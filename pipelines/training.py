@@ -10,7 +10,7 @@ from typing import Any
 from data.ids import content_id, derive_seed
 from data.records import Problem, Rationale
 from pipelines.policy import Policy
-from pipelines.progress import track
+from pipelines.progress import say, track
 from pipelines.stages import CODE_VERSION, Context
 from star.checkpoints import LoadedModel, load_checkpoint, save_checkpoint
 from star.encoding import encode_completion, encode_prompt, pad_id
@@ -68,6 +68,8 @@ class Training:
         loaded = load_checkpoint(self.base.path, revision=self.base.hub_revision, dtype="float32")
         assert loaded.revision == self.base.revision, "a round must train from the base"
         model, report = self._fine_tune(loaded, state)
+        if report.note:
+            say(report.note)
         facts = {
             "steps": report.steps,
             "rows": report.rows,
@@ -89,6 +91,7 @@ class Training:
             Row(
                 encode_prompt(tokenizer, self.context.template.render(problem)),
                 encode_completion(tokenizer, rationale.text),
+                name=rationale.id,
             )
             for problem, rationale in self.examples
         ]

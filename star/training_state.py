@@ -1,8 +1,8 @@
 """Where a training stands: weights, optimizer, position and losses in one safetensors file, for exact resume.
 
-The order of the batches is drawn from the seed before the first step and nothing else is random, so weights, moments
-and the number of steps done are the whole state: a training that goes on from it ends with the bits of one that never
-stopped. The file is whole or absent; one that belongs to another training, or is damaged, is not used.
+The order of the batches is drawn from the seed before the first step, and dropout from the seed and the step's number,
+so weights, moments and the number of steps done are the whole state: a training that goes on from it ends with the bits
+of one that never stopped. The file is whole or absent; one of another training, or a damaged one, is not used.
 """
 
 from __future__ import annotations
