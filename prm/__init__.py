@@ -1,4 +1,8 @@
-"""How good a step is: step encoding, process reward models, labels, training, scorers, PRM benchmarks."""
+"""How good a step is: step encoding, process reward models, labels, training, scorers, PRM benchmarks.
+
+from prm import load_scorer
+scorer = load_scorer("runs/mine/checkpoints/prm")
+"""
 
 from __future__ import annotations
 
@@ -13,3 +17,8 @@ for _sibling in ("data", "verifiers"):
             f"stepstar needs its own package '{_sibling}', but Python finds {_spec and _spec.origin}. "
             f"Run from another folder, or uninstall the other '{_sibling}'."
         )
+
+# After the check above: whatever is imported next comes from our own packages. It is light: torch comes with a model.
+from prm.scoring import load_scorer  # noqa: E402
+
+__all__ = ["load_scorer"]

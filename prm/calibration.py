@@ -1,0 +1,168 @@
+"""Scores that mean what they say: temperature, isotonic regression, and the reading of a model, fitted on a dev set.
+
+Fitted once on dev data and frozen in `prm.json`: to choose any of it on the data that is then reported is to report a
+different model. All functions are deterministic.
+"""
+
+from __future__ import annotations
+
+import math
+from bisect import bisect_right
+from collections.abc import Sequence
+from itertools import pairwise
+
+from pydantic import Field
+
+from data.config import Config
+from prm.aggregate import AGGREGATIONS, READOUTS, Reading
+from prm.evaluation import Candidate, best_of_n, first_error_scores, with_classes
+
+_FLOOR = 1e-9
+"""Probabilities are kept this far from 0 and 1 before their logarithm is taken."""
+
+
+class Calibration(Config):
+    """A monotone map of step probabilities: temperature first, isotonic after it."""
+
+    temperature: float = Field(default=1.0, gt=0)
+    """Log-odds are divided by it."""
+    knots: tuple[tuple[float, float], ...] = ()
+    """Isotonic map as rising (score, probability) points, linear between them; empty for none."""
+
+    def apply(self, probability: float) -> float:
+        """The calibrated probability."""
+        if self.temperature != 1.0:
+            probability = 1 / (1 + math.exp(-_log_odds(probability) / self.temperature))
+        return _interpolated(self.knots, probability) if self.knots else probability
+
+
+def _log_odds(probability: float) -> float:
+    inside = min(1 - _FLOOR, max(_FLOOR, probability))
+    return math.log(inside / (1 - inside))
+
+
+def _interpolated(knots: Sequence[tuple[float, float]], score: float) -> float:
+    after = bisect_right(knots, score, key=lambda knot: knot[0])
+    if after == 0:
+        return knots[0][1]
+    if after == len(knots):
+        return knots[-1][1]
+    (x0, y0), (x1, y1) = knots[after - 1], knots[after]
+    return y0 + (y1 - y0) * (score - x0) / (x1 - x0)
+
+
+def fit_temperature(probabilities: Sequence[float], labels: Sequence[float]) -> float:
+    """The temperature that makes the labels likeliest (Guo et al. 2017), within [0.05, 20].
+
+    Args:
+        probabilities: of steps.
+        labels: of the same steps, in [0, 1].
+    """
+    import numpy as np
+
+    z = np.array([_log_odds(p) for p in probabilities])
+    y = np.asarray(labels, dtype=np.float64)
+
+    def loss(log_t: float) -> float:
+        scaled = z / math.exp(log_t)
+        return float((np.logaddexp(0, scaled) - y * scaled).mean())
+
+    # The loss is convex in 1/T, so it has one valley in log T: golden section.
+    low, high, ratio = math.log(0.05), math.log(20.0), (math.sqrt(5) - 1) / 2
+    while high - low > 1e-4:
+        left, right = high - ratio * (high - low), low + ratio * (high - low)
+        low, high = (low, right) if loss(left) <= loss(right) else (left, high)
+    return math.exp((low + high) / 2)
+
+
+def fit_isotonic(probabilities: Sequence[float], labels: Sequence[float]) -> tuple[tuple[float, float], ...]:
+    """The rising map that is nearest to the labels in squared error, by pooling adjacent violators.
+
+    Returns:
+        One knot for each pool, at its mean score.
+    """
+    pools: list[list[float]] = []  # [sum of scores, sum of labels, n]
+    # Equal scores are one pool from the start: a map has one value there.
+    for score, label in sorted(zip(probabilities, labels, strict=True)):
+        if pools and pools[-1][0] == score * pools[-1][2]:
+            pools[-1] = [pools[-1][0] + score, pools[-1][1] + label, pools[-1][2] + 1]
+        else:
+            pools.append([score, label, 1])
+    merged: list[list[float]] = []
+    for pool in pools:
+        merged.append(pool)
+        while len(merged) > 1 and merged[-2][1] * merged[-1][2] >= merged[-1][1] * merged[-2][2]:
+            upper = merged.pop()
+            merged[-1] = [a + b for a, b in zip(merged[-1], upper, strict=True)]
+    return tuple((scores / n, total / n) for scores, total, n in merged)
+
+
+def best_threshold(
+    scores: Sequence[Sequence[float]], first_errors: Sequence[int], reading: Reading | None = None
+) -> tuple[float, float]:
+    """The threshold with the highest first-error F1, and that F1 in [0, 100].
+
+    Args:
+        scores: step scores of each solution.
+        first_errors: 0-based first wrong step of each, -1 for none.
+        reading: how the scores are read, its threshold aside; as they are without it.
+
+    Returns:
+        The middle of the best interval of thresholds; of equals 0.5, then the lowest. 0.5 and nan where all or none
+        of the solutions have an error.
+    """
+    read = [(reading or Reading()).read(one) for one in scores]
+    # The prediction changes only where the threshold passes a score that is lower than all before it in its solution.
+    values = sorted({low for one in read for low in _running_minima(one)})
+    cuts = [0.0, *((a + b) / 2 for a, b in pairwise(values)), 1.0]
+    stride = max(1, len(cuts) // 400)
+    found = (0.5, math.nan)
+    for threshold in [0.5, *cuts[::stride]]:
+        predicted = [next((at for at, score in enumerate(one) if score < threshold), -1) for one in read]
+        f1 = first_error_scores(first_errors, predicted).f1
+        if f1 > found[1] or (math.isnan(found[1]) and not math.isnan(f1)):
+            found = (threshold, f1)
+    return found
+
+
+def _running_minima(scores: Sequence[float]) -> list[float]:
+    lows: list[float] = []
+    for score in scores:
+        if not lows or score < lows[-1]:
+            lows.append(score)
+    return lows
+
+
+def fit_reading(
+    scores: Sequence[Sequence[float]],
+    first_errors: Sequence[int],
+    candidates: Sequence[Sequence[Candidate]] = (),
+) -> Reading:
+    """Choose read-out and threshold by first-error F1, the aggregation by best-of-N.
+
+    Args:
+        scores: step scores of labelled solutions; may be empty if there are candidates.
+        first_errors: 0-based first wrong step of each, -1 for none.
+        candidates: samples by problem, with their step scores; may be empty.
+
+    Returns:
+        The reading; what nothing was given to choose by is as it is by default.
+    """
+    reading = Reading()
+    if scores:
+        start = _start(scores, first_errors)
+        options = [Reading(readout=readout, start=start) for readout in READOUTS]
+        fits = [best_threshold(scores, first_errors, option) for option in options]
+        best = max(range(len(options)), key=lambda at: fits[at][1])
+        reading = options[best].model_copy(update={"threshold": fits[best][0]})
+    if candidates:
+        numbered = [with_classes(group) for group in candidates]
+        options = [reading.model_copy(update={"aggregation": aggregation}) for aggregation in AGGREGATIONS]
+        reading = max(options, key=lambda option: best_of_n(numbered, option).greedy)
+    return reading
+
+
+def _start(scores: Sequence[Sequence[float]], first_errors: Sequence[int]) -> float:
+    """What nine in ten first steps that are not wrong score at least; 1 if there are none."""
+    found = sorted(one[0] for one, error in zip(scores, first_errors, strict=True) if error != 0)
+    return found[len(found) // 10] if found else 1.0

@@ -1,0 +1,135 @@
+"""`prm.json`: what a PRM checkpoint must say about itself beyond its weights, and the folder checks around it.
+
+A transformers checkpoint does not say where a step is read, which class or token means right, or how scores become one
+number. Scored with another separator than it was trained with, a model gives plausible numbers that mean nothing; so
+all of this travels with the weights, and a folder without it is refused.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, ValidationError
+
+from data.config import Config
+from data.errors import UserError
+from prm.aggregate import Reading
+from prm.calibration import Calibration
+from prm.encode import EncoderConfig
+from prm.training_config import PrmTrainingConfig
+
+FILE = "prm.json"
+HEAD = "step_head.safetensors"
+
+
+class ModelForm(Config):
+    """How the model says what it thinks of a step."""
+
+    form: Literal["head", "tokens"] = "head"
+    """`head`: a classifier on the hidden state of the step's last token. `tokens`: the language model's own
+    probabilities of two label tokens there (Math-Shepherd)."""
+    head: Literal["linear", "mlp"] = "linear"
+    """`mlp` is Qwen2.5-Math-PRM's: linear, ReLU, linear."""
+    classes: Literal[2, 3] = 2
+    """2: wrong, right. 3: wrong, neutral, right; the score is the probability of not wrong (ReasonEval's validity)."""
+    right_token: str = "+"
+    """For `tokens`: must be one token of the tokenizer."""
+    wrong_token: str = "-"
+
+
+class PrmConfig(Config):
+    """The content of `prm.json`."""
+
+    model: ModelForm = Field(default_factory=ModelForm)
+    encoder: EncoderConfig = Field(default_factory=EncoderConfig)
+    calibration: Calibration = Field(default_factory=Calibration)
+    reading: Reading = Field(default_factory=Reading)
+    base_model: str = ""
+    """Name of the backbone that the training started from."""
+    base_revision: str = ""
+    """Hash of its weights and tokenizer."""
+    data: dict[str, str] = Field(default_factory=dict)
+    """Hash of each set of labels that went into it, by name."""
+    training: PrmTrainingConfig | None = None
+    revision: str = ""
+    """Hash over the saved weights, head and tokenizer."""
+    blessed: bool | None = None
+    """Whether best-of-N on dev samples was at least as good as the majority vote; None: not measured."""
+
+
+def read_config(folder: Path) -> PrmConfig:
+    """Read `prm.json`.
+
+    Raises:
+        UserError: it is missing, or not of this form.
+    """
+    file = folder / FILE
+    if not file.is_file():
+        raise UserError(
+            f"'{folder}' has no {FILE}, so nothing says how its steps are read.",
+            "Give a checkpoint of `stepstar train-prm`, or name a published layout: layout='qwen_prm' or "
+            "'math_shepherd'.",
+        )
+    try:
+        return PrmConfig.model_validate_json(file.read_bytes())
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"])) or "the file"
+        raise UserError(f"{file}: {where}: {first['msg']}.", "Save the checkpoint again.") from error
+
+
+def write_config(folder: Path, config: PrmConfig) -> None:
+    """Write `prm.json`; the weights beside it are not touched."""
+    text = json.dumps(config.model_dump(mode="json"), indent=1, sort_keys=True)
+    (folder / FILE).write_text(text + "\n", encoding="utf-8")
+
+
+def local_folder(path: str) -> Path:
+    """The folder of a model; one from the hub is downloaded to the cache first.
+
+    Raises:
+        UserError: the hub has no such model, or cannot be reached.
+    """
+    if is_local(path):
+        return Path(path).expanduser()
+    from huggingface_hub import snapshot_download
+
+    try:
+        return Path(snapshot_download(path, allow_patterns=["*.safetensors", "*.json", "*.jinja"]))
+    except (OSError, ValueError) as error:
+        raise UserError(
+            f"cannot load the model '{path}': {str(error).splitlines()[0]}",
+            "Check the name and the network, or download it and give its folder.",
+        ) from error
+
+
+def is_local(path: str) -> bool:
+    """Whether a name means a folder rather than a hub id (`owner/name`)."""
+    return Path(path).exists() or path.startswith((".", "/", "~")) or path.count("/") != 1
+
+
+def check_folder(folder: Path) -> None:
+    """Raise a UserError that names what a model folder lacks."""
+    if not folder.is_dir():
+        raise UserError(f"no model at '{folder}'.", "Give a folder, or a hub id such as owner/name.")
+    missing = [] if (folder / "config.json").is_file() else ["config.json"]
+    if not any(folder.glob("*.safetensors")):
+        missing.append("weights (*.safetensors)")
+    if not (folder / "tokenizer.json").is_file():
+        missing.append("a tokenizer (tokenizer.json)")
+    if missing:
+        raise UserError(f"the model folder '{folder}' lacks {', '.join(missing)}.", "Save it again, all of it.")
+
+
+def weights_revision(folder: Path) -> str:
+    """Hash over all weight files and the tokenizer of a folder, 16 hexadecimal digits."""
+    digest = hashlib.sha256()
+    for file in sorted([*folder.glob("*.safetensors"), *folder.glob("tokenizer.json")]):
+        digest.update(file.name.encode())
+        with file.open("rb") as stream:
+            while block := stream.read(1 << 20):
+                digest.update(block)
+    return digest.hexdigest()[:16]

@@ -1,0 +1,248 @@
+"""Training a PRM: full, LoRA or head only; the best weights by first-error F1 on dev rows; exact resume.
+
+Deterministic for a given (model, rows, config, seed, thread count): the order is drawn from the seed, the network stays
+in evaluation mode (no dropout, so nothing random happens in a forward pass), and the loss is a mean over the whole
+optimizer batch, so micro-batches change nothing but memory.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from data.errors import UserError
+from prm.calibration import best_threshold
+from prm.losses import class_weights, log_odds, outcome_loss, ranking_loss, step_cross_entropy
+from prm.model import LoadedPrm, step_probabilities, step_states
+from prm.training_config import PrmTrainingConfig
+from prm.training_rows import TrainingRow, batch_order, token_batches
+from prm.training_state import Progress, TrainingState
+
+OnStep = Callable[[int, int, float], None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PrmTrainingReport:
+    """What a training did and cost."""
+
+    steps: int
+    rows: int
+    tokens: int
+    """Tokens of the solutions trained on, padding not counted; with a frozen backbone each goes through it once."""
+    losses: tuple[float, ...]
+    """Loss of each optimizer step."""
+    evaluations: tuple[tuple[int, float, float], ...]
+    """(steps done, first-error F1 in percent, loss) on the dev rows."""
+    best_step: int
+    """Steps after which the weights were best on the dev rows, and kept; all of them without dev rows."""
+
+
+class _Trainer:
+    """One training: the model, its rows and, for a frozen backbone, their hidden states."""
+
+    def __init__(self, loaded: LoadedPrm, rows: Sequence[TrainingRow], config: PrmTrainingConfig, seed: int) -> None:
+        torch.manual_seed(seed)
+        self.model, self.rows, self.config = loaded.model, rows, config
+        self.adapted = _make_trainable(loaded, config)
+        self.weights = {name: weight for name, weight in self.model.named_parameters() if weight.requires_grad}
+        if not self.weights:
+            raise UserError("nothing would learn: label tokens on a frozen backbone.", "Use mode 'lora' or 'full'.")
+        self.optimizer = torch.optim.AdamW(
+            self.weights.values(), lr=config.learning_rate, weight_decay=config.weight_decay
+        )
+        self.lengths = [len(row.encoded.ids) for row in rows]
+        self.balance = _balance(rows) if config.class_balance else None
+        self._states: dict[int, torch.Tensor] = {}
+
+    def logits(self, batch: Sequence[TrainingRow]) -> torch.Tensor:
+        """Logits [N, C] of the steps of some rows."""
+        if self.config.mode != "frozen":
+            found: torch.Tensor = self.model([row.encoded for row in batch])
+            return found
+        missing = [row for row in batch if id(row) not in self._states]
+        if missing:
+            with torch.no_grad():
+                states = step_states(self.model.decoder, [row.encoded for row in missing])
+            parts = torch.split(states, [len(row.weights) for row in missing])
+            self._states |= {id(row): part for row, part in zip(missing, parts, strict=True)}
+        headed: torch.Tensor = self.model.head(torch.cat([self._states[id(row)] for row in batch]))
+        return headed
+
+    def loss(self, batch: Sequence[TrainingRow], whole: Sequence[TrainingRow]) -> torch.Tensor:
+        """This batch's share of the mean loss over the whole optimizer batch."""
+        logits = self.logits(batch)
+        n_outcomes = sum(row.outcome is not None for row in whole)
+        if self.config.loss == "ranking":
+            total = self._ranking(logits, batch) / len(whole)
+        else:
+            total = self._cross_entropy(logits, batch) / max(1e-9, sum(sum(row.weights) for row in whole))
+        if self.config.outcome_weight and n_outcomes:
+            total = total + self.config.outcome_weight * self._outcomes(logits, batch) / n_outcomes
+        return total
+
+    def _cross_entropy(self, logits: torch.Tensor, batch: Sequence[TrainingRow]) -> torch.Tensor:
+        targets = torch.tensor([target for row in batch for target in row.targets], device=logits.device)
+        weights = torch.tensor([weight for row in batch for weight in row.weights], device=logits.device)
+        if self.balance is not None:
+            weights = weights * (targets @ self.balance.to(logits.device))
+        return step_cross_entropy(logits, targets, weights)
+
+    def _ranking(self, logits: torch.Tensor, batch: Sequence[TrainingRow]) -> torch.Tensor:
+        q, mask = _by_row(log_odds(logits), batch)
+        value, weight = (
+            _by_row(torch.tensor(column, device=q.device), batch)[0]
+            for column in (
+                [1 - target[0] for row in batch for target in row.targets],
+                [one for row in batch for one in row.weights],
+            )
+        )
+        labelled = mask & (weight > 0)
+        return ranking_loss(q, labelled & (value > 0.5), labelled & (value < 0.5), self.config.margin).sum()
+
+    def _outcomes(self, logits: torch.Tensor, batch: Sequence[TrainingRow]) -> torch.Tensor:
+        q, mask = _by_row(log_odds(logits), batch)
+        known = torch.tensor([row.outcome is not None for row in batch], device=q.device)
+        right = torch.tensor([bool(row.outcome) for row in batch], device=q.device)
+        return (outcome_loss(q, mask, right) * known).sum()
+
+    def step(self, batch: Sequence[int], learning_rate: float) -> float:
+        """One optimizer step; returns its loss.
+
+        Raises:
+            UserError: the loss is no number any more; nothing was updated.
+        """
+        for group in self.optimizer.param_groups:
+            group["lr"] = learning_rate
+        self.optimizer.zero_grad(set_to_none=True)
+        whole, total = [self.rows[index] for index in batch], 0.0
+        for part in token_batches(self.lengths, batch, self.config.micro_batch_tokens):
+            loss = self.loss([self.rows[index] for index in part], whole)
+            loss.backward()  # type: ignore[no-untyped-call]
+            total += loss.item()
+        norm = torch.nn.utils.clip_grad_norm_(list(self.weights.values()), 1.0)
+        if not (math.isfinite(total) and math.isfinite(norm.item())):
+            raise UserError(f"the training loss became {total}, its gradient {norm.item()}.", "Lower `learning_rate`.")
+        self.optimizer.step()
+        return total
+
+    @torch.no_grad()
+    def evaluate(self, dev: Sequence[TrainingRow]) -> tuple[float, float]:
+        """First-error F1 (at its best threshold) in percent and mean loss on dev rows."""
+        order = sorted(range(len(dev)), key=lambda index: len(dev[index].encoded.ids))
+        scores: dict[int, list[float]] = {}
+        total = weight = 0.0
+        for part in token_batches([len(row.encoded.ids) for row in dev], order, self.config.micro_batch_tokens):
+            batch = [dev[index] for index in part]
+            logits = self.logits(batch)
+            total += self._cross_entropy(logits, batch).item()
+            weight += sum(sum(row.weights) for row in batch)
+            found = torch.split(step_probabilities(logits), [len(row.weights) for row in batch])
+            scores |= {index: one.tolist() for index, one in zip(part, found, strict=True)}
+        _, f1 = best_threshold([scores[index] for index in range(len(dev))], [row.first_error for row in dev])
+        return f1, total / max(1e-9, weight)
+
+
+def train_prm(
+    loaded: LoadedPrm,
+    rows: Sequence[TrainingRow],
+    config: PrmTrainingConfig,
+    *,
+    seed: int,
+    dev: Sequence[TrainingRow] = (),
+    state: TrainingState | None = None,
+    on_step: OnStep | None = None,
+) -> PrmTrainingReport:
+    """Train a PRM in place; it ends with its best weights, adapters merged, ready to be saved.
+
+    Args:
+        loaded: the model, e.g. from `prm.model.build_prm`.
+        rows: training rows; at least one.
+        config: what learns, from what, and for how long.
+        seed: of the order and of new adapters.
+        dev: rows of other problems (`split_by_problem`) by which the best weights are chosen: by first-error F1, then
+            by loss; by loss alone for an outcome model. None of it is trained on.
+        state: where the training is saved now and then, and resumed from, to the bit.
+        on_step: called with (step, steps, loss) after each optimizer step.
+
+    Raises:
+        UserError: no rows, nothing that could learn, or the loss is no number any more (stopped before the update).
+    """
+    if not rows:
+        raise UserError("nothing to train on: no row has a label.", "Look at the counts of the rows left out.")
+    trainer = _Trainer(loaded, rows, config, seed)
+    order = batch_order(trainer.lengths, config.batch_tokens, config.steps, seed)
+    progress = state.restore(trainer.weights, trainer.optimizer) if state else Progress()
+    for step in range(len(progress.losses), config.steps):
+        progress.losses.append(trainer.step(order[step], config.learning_rate_at(step)))
+        if dev and ((step + 1) % config.evaluate_every == 0 or step + 1 == config.steps):
+            _evaluate(trainer, dev, progress)
+        if state:
+            state.save(trainer.weights, trainer.optimizer, progress)
+        if on_step:
+            on_step(step + 1, config.steps, progress.losses[-1])
+    with torch.no_grad():
+        for name, weight in progress.best.items():
+            trainer.weights[name].copy_(weight)
+    if trainer.adapted is not None:
+        loaded.model.network = trainer.adapted.merge_and_unload()
+    loaded.model.requires_grad_(False)
+    loaded.config = loaded.config.model_copy(update={"training": config})
+    return PrmTrainingReport(
+        steps=config.steps,
+        rows=len(rows),
+        tokens=sum(trainer.lengths[index] for batch in order for index in batch),
+        losses=tuple(progress.losses),
+        evaluations=tuple(progress.evaluations),
+        best_step=_best(progress.evaluations, config)[0] if progress.evaluations else config.steps,
+    )
+
+
+def _evaluate(trainer: _Trainer, dev: Sequence[TrainingRow], progress: Progress) -> None:
+    found = (len(progress.losses), *trainer.evaluate(dev))
+    progress.evaluations.append(found)
+    if _best(progress.evaluations, trainer.config) == found:
+        progress.best = {name: weight.detach().cpu().clone() for name, weight in trainer.weights.items()}
+
+
+def _best(evaluations: Sequence[tuple[int, float, float]], config: PrmTrainingConfig) -> tuple[int, float, float]:
+    """The best evaluation; the earliest of equals."""
+
+    def merit(row: tuple[int, float, float]) -> tuple[float, float]:
+        # An outcome model has nothing to say about single steps, and F1 is nan where all dev rows are right.
+        by_f1 = config.target == "steps" and not math.isnan(row[1])
+        return (row[1] if by_f1 else 0.0, -row[2])
+
+    return max(evaluations, key=merit)
+
+
+def _make_trainable(loaded: LoadedPrm, config: PrmTrainingConfig) -> Any:
+    """Switch on the gradients that the mode asks for; returns the adapters' wrapper, if any."""
+    model, adapted = loaded.model, None
+    model.requires_grad_(False)
+    if config.mode == "full":
+        model.network.requires_grad_(True)
+    elif config.mode == "lora":
+        from peft import LoraConfig, get_peft_model
+
+        targets = LoraConfig(r=config.lora_rank, lora_alpha=2 * config.lora_rank, target_modules="all-linear")
+        adapted = get_peft_model(model.network, targets)
+    model.head.requires_grad_(True)
+    model.eval()
+    return adapted
+
+
+def _balance(rows: Sequence[TrainingRow]) -> torch.Tensor:
+    targets = torch.tensor([target for row in rows for target in row.targets])
+    return class_weights(targets, torch.tensor([weight for row in rows for weight in row.weights]))
+
+
+def _by_row(values: torch.Tensor, batch: Sequence[TrainingRow]) -> tuple[torch.Tensor, torch.Tensor]:
+    """Values [N] of all steps as a padded [B, K], and the mask of what is a step."""
+    parts = list(torch.split(values, [len(row.weights) for row in batch]))
+    mask = [torch.ones(len(part), dtype=torch.bool, device=values.device) for part in parts]
+    pad = torch.nn.utils.rnn.pad_sequence
+    return pad(parts, batch_first=True), pad(mask, batch_first=True)
