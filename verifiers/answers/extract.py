@@ -195,8 +195,9 @@ def _last_resort(text: str) -> Extraction:
     tail = text.rstrip()[-300:]
     last_sentence = re.split(r"(?<=[.!])\s+(?=[A-Z])|\n|, (?:so|hence|thus|therefore) ", tail)[-1]
     if (said := stated(last_sentence)) and _MATH_OR_NONE.search(said):
-        number = _only_number(said)
-        return Extraction(number or said, "sentence")
+        # `currently 16 years old`: words in front of its only number are prose.
+        numbers = [match.group() for match in _NUMBER.finditer(said)] if re.match(r"[a-z]{3,} ", said) else []
+        return Extraction(numbers[0] if len(numbers) == 1 else _only_number(said) or said, "sentence")
     if _HEDGE.search(last_sentence):
         return Extraction("", "no_final_answer")
     formulas = _FORMULA.findall(last_sentence)

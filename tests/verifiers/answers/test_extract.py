@@ -70,6 +70,11 @@ LETTERS = [
 ]
 
 
+def test_words_before_the_only_number_of_a_closing_sentence_are_prose() -> None:
+    found = extract_answer("S = 2 * 8 = 16.\nSo, Seth is currently 16 years old.", kind="text")
+    assert (found.answer, found.how) == ("16", "sentence")
+
+
 @pytest.mark.parametrize("text", ["The answer is 41 or 42.", "#### 41 or 42", r"$\boxed{41}$ or $\boxed{42}$",
                                   r"\boxed{41} or 42", r"The answer is $41$ or maybe $42$."])  # fmt: skip
 def test_a_guess_between_two_answers_is_neither_of_them(text: str) -> None:
