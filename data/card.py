@@ -16,7 +16,7 @@ configs:
   data_files:
   - split: train
     path: data/train-*.parquet
-license: {licence}
+{near_miss_config}license: {licence}
 size_categories:
 - {size}
 tags:
@@ -35,8 +35,9 @@ dataset = load_dataset("path/to/this/folder", split="train")
 
 Each row is one rationale whose final answer a verifier found equal to the gold answer. That does not prove each
 step. `steps` joined gives the text exactly. `origin` is `sampled`, or `rationalized` where the gold
-answer was shown as a hint while the rationale was written (the hint is in no row).
-
+answer was shown as a hint while the rationale was written (the hint is in no row). `step_labels` has one label a step
+by the arithmetic that the step states: 1 right, 0 wrong, null where it states none.
+{near_miss_text}
 | what | rows |
 |---|---|
 {counts}
@@ -44,6 +45,18 @@ answer was shown as a hint while the rationale was written (the hint is in no ro
 | model | revision | sampling | rows |
 |---|---|---|---|
 {models}
+"""
+
+
+_NEAR_MISS_CONFIG = """- config_name: near_misses
+  data_files:
+  - split: train
+    path: near_misses/train-*.parquet
+"""
+_NEAR_MISS_TEXT = """
+`load_dataset(..., "near_misses")`: {n} solutions made wrong by one slip (`made_by` says which), for training process
+reward models, never generators. `step_labels` is 1 before the slip, 0 at it and null after it; {n_right} of them end in
+the right answer all the same.
 """
 
 
@@ -61,12 +74,15 @@ def _licence(found: set[str]) -> str:
     return only if re.fullmatch(r"[a-z0-9][a-z0-9.-]*", only) else "other"
 
 
-def dataset_card(name: str, rows: Sequence[dict[str, Any]], *, version: str) -> str:
+def dataset_card(
+    name: str, rows: Sequence[dict[str, Any]], near_misses: Sequence[dict[str, Any]] = (), *, version: str
+) -> str:
     """Markdown card of a dataset.
 
     Args:
         name: title.
         rows: the dataset's rows, as written.
+        near_misses: the rows of its second part, as written; may be empty.
         version: of stepstar.
     """
     lines = []
@@ -83,6 +99,12 @@ def dataset_card(name: str, rows: Sequence[dict[str, Any]], *, version: str) -> 
         licence=_licence({str(row["licence"]) for row in rows}),
         name=name,
         n_rows=len(rows),
+        near_miss_config=_NEAR_MISS_CONFIG if near_misses else "",
+        near_miss_text=_NEAR_MISS_TEXT.format(
+            n=len(near_misses), n_right=sum(row["final_answer"] == row["answer"] for row in near_misses)
+        )
+        if near_misses
+        else "",
         version=version,
         n_problems=len({row["problem_id"] for row in rows}),
         counts="\n".join(lines),

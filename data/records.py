@@ -207,32 +207,3 @@ class StepScores:
     """Name of the PRM."""
     revision: str
     """Hash of its weights."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Selection:
-    """Whether a rationale went into a round's training set, and why (not)."""
-
-    rationale_id: str
-    problem_id: str
-    arm: str
-    """`star` (the main job) or `no_rationalization` (the ablation)."""
-    round: int
-    kept: bool
-    reason: str
-    """`kept`, or the rule that dropped it: `incorrect`, `undecided`, `duplicate`, `leak`, ...; see `star.selection`."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Evaluation:
-    """One model's answer to one held-out problem."""
-
-    problem_id: str
-    arm: str
-    round: int
-    """0 is the base model."""
-    status: Status
-    extracted: str
-    text: str
-    finish_reason: FinishReason
-    n_tokens: int

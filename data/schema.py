@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 
 import pyarrow as pa
 
-from data import records
+from data import records, run_records
 from data.errors import InputError
 
 SCHEMA_VERSION = 1
@@ -30,8 +30,12 @@ TABLES: dict[str, type[Any]] = {
     "verdicts": records.Verdict,
     "step_labels": records.StepLabel,
     "step_scores": records.StepScores,
-    "selections": records.Selection,
-    "evaluations": records.Evaluation,
+    "selections": run_records.Selection,
+    "leak_reports": run_records.LeakReport,
+    "wrong_hints": run_records.WrongHint,
+    "evaluations": run_records.Evaluation,
+    "dev_evaluations": run_records.Evaluation,
+    "promotions": run_records.Promotion,
 }
 """Table name to record type: the folder names under `records/` of a run."""
 
@@ -94,9 +98,11 @@ def _from_value(annotation: Any, value: Any) -> Any:
         return annotation(value)
     if dataclasses.is_dataclass(annotation) and isinstance(annotation, type):
         return from_row(annotation, value)
-    if typing.get_origin(annotation) is tuple:
-        item = typing.get_args(annotation)[0]
-        return tuple(_from_value(item, entry) for entry in value)
+    origin, args = typing.get_origin(annotation), typing.get_args(annotation)
+    if origin is tuple:
+        return tuple(_from_value(args[0], entry) for entry in value)
+    if origin in (types.UnionType, typing.Union):
+        return _from_value(next(arg for arg in args if arg is not type(None)), value)
     return value
 
 

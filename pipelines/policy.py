@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from data.ids import content_id
-from star.checkpoints import check_folder, hub_commit, is_local, resolve, weights_revision
+from data.model_folder import check_folder, is_local, weights_revision
+from star.checkpoints import hub_commit, resolve
 from star.generation import Generator, build_generator
 
 

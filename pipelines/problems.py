@@ -7,8 +7,9 @@ spent. A training problem whose text is also a test problem is rejected as `in_t
 from __future__ import annotations
 
 import json
+import random
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 
 from data.errors import InputError
@@ -137,3 +138,16 @@ def _read_and_check(run: RunFolder, recipe: Recipe) -> tuple[list[Problem], list
     for reading in readings:
         check_reading(reading, recipe)
     return readings[0].problems, readings[1].problems
+
+
+def split_dev(problems: Sequence[Problem], recipe: Recipe) -> tuple[list[Problem], list[Problem]]:
+    """Training problems proper, and those that gate and plateau are judged by; drawn by hash, empty if nobody asks."""
+    config = recipe.promotion
+    share = config.dev_share if config.gate != "always" or config.patience else 0.0
+    train: list[Problem] = []
+    dev: list[Problem] = []
+    for problem in problems:
+        drawn = random.Random(derive_seed("dev", recipe.seed, problem.id)).random() < share
+        (dev if drawn else train).append(problem)
+    # The last problem to train on is worth more than a gate.
+    return (train, dev) if train else (dev, [])

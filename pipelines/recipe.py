@@ -18,7 +18,11 @@ from pydantic import Field, ValidationError
 
 from data.config import Config
 from data.errors import UserError
+from star.balance import BalanceConfig
+from star.corruption import CorruptionConfig
 from star.generation.base import SamplingParams
+from star.leaks import LeakConfig
+from star.promotion import PromotionConfig
 from star.rationalize import RationalizationConfig
 from star.selection import SelectionConfig
 from star.sft import SftConfig
@@ -79,6 +83,13 @@ class SamplingConfig(Config):
         return SamplingParams(**values)
 
 
+class NearMissConfig(CorruptionConfig):
+    """Near-misses of the dataset's rationales: wrong by one slip whose place is known."""
+
+    rationales: int = Field(default=100, ge=0)
+    """Kept rationales, drawn by hash, that near-misses are made of; 0 makes none."""
+
+
 class Recipe(Config):
     """Everything that determines a run."""
 
@@ -94,8 +105,12 @@ class Recipe(Config):
     engine: EngineConfig = EngineConfig()
     sampling: SamplingConfig = SamplingConfig()
     rationalization: RationalizationConfig = RationalizationConfig()
+    balance: BalanceConfig = BalanceConfig()
+    leaks: LeakConfig = LeakConfig()
     selection: SelectionConfig = SelectionConfig()
     sft: SftConfig = SftConfig()
+    promotion: PromotionConfig = PromotionConfig()
+    near_misses: NearMissConfig = NearMissConfig()
     rounds: int = Field(default=3, ge=1)
     """STaR rounds; each trains from the base again."""
     target_difficulties: list[str] = Field(default_factory=list)

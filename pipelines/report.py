@@ -5,11 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from data.run_records import LeakTest
 from data.store import write_atomic
 from pipelines.figures import all_figures
 from pipelines.progress import say
 from pipelines.run_dir import RunFolder
-from pipelines.summary import Summary, summarize
+from pipelines.summary import Summary, last_promoted, summarize
 
 TEMPLATE = Path(__file__).parent / "report.html.jinja"
 
@@ -30,9 +31,9 @@ def verdict_line(summary: Summary) -> str:
     """One sentence: did it work, by how much, how sure."""
     if summary.gain is None:
         return "The run has not finished a round yet."
-    gain, base = summary.gain, summary.accuracy["base", 0, "all"]
-    last = max(place[1] for place in summary.accuracy if place[0] == "star")
-    after = summary.accuracy["star", last, "all"]
+    last = last_promoted(summary, {place[:2] for place in summary.accuracy})
+    assert last is not None
+    gain, base, after = summary.gain, summary.accuracy["base", 0, "all"], summary.accuracy[*last, "all"]
     sure = (
         "The interval excludes zero."
         if gain.low > 0 or gain.high < 0
@@ -72,6 +73,9 @@ def render_report(summary: Summary) -> str:
         summary=summary,
         verdict=verdict_line(summary),
         totals=_totals(summary),
+        leak_tests=list(LeakTest),
+        near_miss_modes=sorted({mode for mode, _ in summary.near_misses}),
+        near_miss_kinds=sorted({kind for _, kind in summary.near_misses}),
         figures=figures,
         plotly=Markup(get_plotlyjs()),
     )

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import IO, Any, TypeVar
 
 from data.errors import RunFolderError
+from data.model_folder import weights_revision
 from data.schema import TABLES
 from data.store import ShardEntry, read_shard, set_aside_foreign, shard_is_whole, write_atomic, write_shard
 from pipelines.recipe import Recipe
@@ -155,8 +156,6 @@ class RunFolder:
 
     def checkpoint(self, name: str, key: str, make: Callable[[Path], dict[str, Any]]) -> dict[str, Any]:
         """A trained model in `checkpoints/<name>`: its manifest entry, made by `make(folder)` if it is not there."""
-        from star.checkpoints import weights_revision
-
         folder = self.root / "checkpoints" / name
         entry = self._manifest["checkpoints"].get(name)
         if entry and entry["key"] == key and folder.is_dir() and weights_revision(folder) == entry["revision"]:

@@ -11,20 +11,14 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import version
+from typing import Literal
 
 from data.batching import batched
 from data.errors import UserError
 from data.ids import content_id, derive_seed
 from data.prompts import PromptTemplate
-from data.records import (
-    Evaluation,
-    Origin,
-    Problem,
-    Provenance,
-    Rationale,
-    Status,
-    Verdict,
-)
+from data.records import Origin, Problem, Provenance, Rationale, Status, Verdict
+from data.run_records import Evaluation
 from data.steps import split_steps
 from pipelines.policy import Policy
 from pipelines.progress import Tracker, say, track
@@ -48,25 +42,41 @@ class Context:
 
 @dataclass(frozen=True, slots=True)
 class Draw:
-    """One sampling of a set of problems: plain or hinted, with how many samples and how."""
+    """One sampling of a set of problems: when, why, with how many samples and how."""
 
-    unit: str
-    """Prefix of the shard names, e.g. `star-r1-sample`."""
-    label: str
-    """What the progress bar says."""
+    arm: str
+    round: int
+    """The loop's round, from 1: a round that samples from an earlier round's model still draws anew."""
+    purpose: Literal["sample", "rationalize", "pilot"]
+    """`rationalize` shows the answer as a hint; what a `pilot` draws is not trained on."""
     n: int
     params: SamplingParams
-    hinted: bool = False
+    place: int = 0
+    """Tells pilots of one round apart."""
 
+    @property
+    def hinted(self) -> bool:
+        """Whether the prompts show the answer."""
+        return self.purpose == "rationalize"
 
-def _requests(context: Context, problems: Sequence[Problem], draw: Draw, round_: int) -> Iterator[Request]:
-    """`n` requests a problem; samples of one problem follow each other, so that they share its prompt."""
-    for problem in problems:
-        prompt = context.template.render(problem, hint=hint_of(problem) if draw.hinted else "")
-        for index in range(draw.n):
-            stage = "hinted" if draw.hinted else "plain"
-            seed = derive_seed(context.recipe.seed, stage, round_, problem.id, index)
-            yield Request(id=f"{problem.id}/{index}", prompt=prompt, seed=seed, sampling=draw.params)
+    @property
+    def label(self) -> str:
+        """What the progress bar says."""
+        return f"{self.arm} · round {self.round} · {self.purpose}"
+
+    @property
+    def unit(self) -> str:
+        """Prefix of the shard names."""
+        return f"{self.arm}-r{self.round}-{self.purpose}" + (f"-{self.place}" if self.purpose == "pilot" else "")
+
+    def requests(self, context: Context, problems: Sequence[Problem]) -> Iterator[Request]:
+        """`n` requests a problem; samples of one problem follow each other, so that they share its prompt."""
+        for problem in problems:
+            prompt = context.template.render(problem, hint=hint_of(problem) if self.hinted else "")
+            for index in range(self.n):
+                # Without the arm: in round 1 all arms draw the same.
+                seed = derive_seed(context.recipe.seed, self.purpose, self.place, self.round, problem.id, index)
+                yield Request(id=f"{problem.id}/{index}", prompt=prompt, seed=seed, sampling=self.params)
 
 
 def _to_rationale(
@@ -94,14 +104,14 @@ def _to_rationale(
 
 
 def _generate(context: Context, policy: Policy, draw: Draw, shard: Sequence[Problem]) -> Iterator[Rationale]:
-    requests = list(_requests(context, shard, draw, policy.round + 1))
+    requests = list(draw.requests(context, shard))
     owners = [problem for problem in shard for _ in range(draw.n)]
-    completions = _complete(policy, requests)
+    completions = complete(policy, requests)
     for problem, request, completion in zip(owners, requests, completions, strict=True):
         yield _to_rationale(context, policy, draw, problem, request, completion)
 
 
-def _complete(policy: Policy, requests: Sequence[Request]) -> list[Completion]:
+def complete(policy: Policy, requests: Sequence[Request]) -> list[Completion]:
     """All completions of a shard; the first error among them is told."""
     completions = list(policy.generator.generate(requests))
     failed = [completion.error for completion in completions if completion.error]
@@ -135,7 +145,7 @@ def sample(
                 context.template.hash(hinted=draw.hinted),
                 CODE_VERSION,
                 draw.params.to_json(),
-                str(draw.n),
+                f"{draw.round} {draw.purpose} {draw.place} {draw.n}",
                 *(problem.id for problem in shard),
             )
             rows = run.unit("rationales", unit, key, partial(_generate, context, policy, draw, shard))
@@ -162,10 +172,21 @@ def _check_undecided(recipe: Recipe, label: str, statuses: Sequence[Status]) -> 
         )
 
 
-def evaluate(context: Context, policy: Policy, problems: Sequence[Problem], arm: str) -> list[Evaluation]:
-    """Greedy answers of a policy to the held-out problems, verified."""
-    label = f"{arm} · evaluate round {policy.round}" if policy.round else "evaluate base"
-    draw = Draw(unit="", label=label, n=1, params=context.recipe.sampling.params(temperature=0.0, top_p=1.0, top_k=0))
+def evaluate(
+    context: Context, policy: Policy, problems: Sequence[Problem], arm: str, *, table: str = "evaluations"
+) -> list[Evaluation]:
+    """Greedy answers of a policy to held-out problems, verified.
+
+    Args:
+        context: run, recipe, template.
+        policy: what answers.
+        problems: in order; the shards follow it.
+        arm: stored, and `base` for the base.
+        table: `evaluations` for the test problems, `dev_evaluations` for those that the gate is judged by.
+    """
+    what = "evaluate" if table == "evaluations" else "gate"
+    label = f"{arm} · {what} round {policy.round}" if policy.round else f"{what} base"
+    params = context.recipe.sampling.params(temperature=0.0, top_p=1.0, top_k=0)
     found: list[Evaluation] = []
     with context.run.stage(label), track(label, len(problems)) as bar:
         for place, shard in enumerate(batched(problems, context.recipe.shard_size)):
@@ -175,12 +196,10 @@ def evaluate(context: Context, policy: Policy, problems: Sequence[Problem], arm:
                 policy.revision,
                 context.template.hash(),
                 CODE_VERSION,
-                draw.params.to_json(),
+                params.to_json(),
                 *(problem.id for problem in shard),
             )
-            rows = context.run.unit(
-                "evaluations", unit, key, partial(_evaluate_shard, context, policy, draw, shard, arm)
-            )
+            rows = context.run.unit(table, unit, key, partial(_evaluate_shard, context, policy, params, shard, arm))
             found += rows
             _advance(bar, len(rows), [row.status for row in found])
     _check_undecided(context.recipe, label, [row.status for row in found])
@@ -188,9 +207,11 @@ def evaluate(context: Context, policy: Policy, problems: Sequence[Problem], arm:
 
 
 def _evaluate_shard(
-    context: Context, policy: Policy, draw: Draw, shard: Sequence[Problem], arm: str
+    context: Context, policy: Policy, params: SamplingParams, shard: Sequence[Problem], arm: str
 ) -> Iterator[Evaluation]:
-    completions = _complete(policy, list(_requests(context, shard, draw, policy.round)))
+    # Greedy: the seed is never drawn from.
+    requests = [Request(id=row.id, prompt=context.template.render(row), seed=0, sampling=params) for row in shard]
+    completions = complete(policy, requests)
     texts, reasons = [row.text for row in completions], [row.finish_reason for row in completions]
     for problem, completion, verdict in zip(shard, completions, check_texts(shard, texts, reasons), strict=True):
         yield Evaluation(

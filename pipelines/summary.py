@@ -5,13 +5,19 @@ Every accuracy comes with a 95 % interval; every gain is paired on the same prob
 
 from __future__ import annotations
 
+import json
 from collections import Counter, defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from data.records import Evaluation, Origin, Problem, Rationale, Selection, Status, Verdict
+from data.records import Origin, Problem, Rationale, Status, Verdict
+from data.run_records import Evaluation, Promotion, Selection
+from pipelines.problems import split_dev
 from pipelines.run_dir import RunFolder
+from star.leaks import LeakRates, leak_rates
+from star.rationalize import HintSwap, hint_swap
+from star.selection import Diversity
 from verifiers import StepStatus, check_steps
 from verifiers.metrics import Interval, paired_interval, wilson_interval
 
@@ -53,6 +59,20 @@ class Summary:
     """(arm, round, origin) to the selection's reasons."""
     wrong_steps: dict[tuple[str, int, str], tuple[int, int]] = field(default_factory=dict)
     """(arm, round, origin) to (kept rationales in which a step's own arithmetic is wrong, kept rationales)."""
+    leaks: dict[tuple[str, int], LeakRates] = field(default_factory=dict)
+    """(arm, round) to the leak tests of the right rationalized rationales."""
+    wrong_hints: dict[tuple[str, int], HintSwap] = field(default_factory=dict)
+    """(arm, round) to what the policy did with wrong hints."""
+    promotions: dict[tuple[str, int], Promotion] = field(default_factory=dict)
+    """(arm, round) to the gate's decision."""
+    n_dev: int = 0
+    """Training problems that the gate was judged by."""
+    diversity: dict[tuple[str, int], Diversity] = field(default_factory=dict)
+    """(arm, round) to how many ways to an answer the policy that the round sampled from knew."""
+    near_misses: Counter[tuple[str, str]] = field(default_factory=Counter)
+    """(mode, kind of slip) to near-misses."""
+    labels: dict[str, Counter[float]] = field(default_factory=dict)
+    """Source of step labels to labels by value."""
     traces: list[Trace] = field(default_factory=list)
     """A few rationales of each kind to read."""
     costs: dict[str, dict[str, float]] = field(default_factory=dict)
@@ -81,10 +101,23 @@ def summarize(run: RunFolder, *, samples: int = 4) -> Summary:
         trainings=run.manifest["checkpoints"],
     )
     problems = {problem.id: problem for problem in run.table("problems")}
-    train = list(run.table("problems", "train"))
+    train, dev = split_dev(list(run.table("problems", "train")), recipe)
+    summary.n_dev = len(dev)
+    summary.promotions = {(row.arm, row.round): row for row in run.table("promotions")}
     _add_accuracy(summary, run, problems, train)
     _add_selections(summary, run, problems, train, samples)
+    rows = [row for name, row in summary.notes.items() if name.startswith("diversity ")]
+    summary.diversity = {(row.pop("arm"), row.pop("round")): Diversity(**row) for row in map(dict, rows)}
+    _add_rationalization(summary, run)
+    _add_labels(summary, run)
     return summary
+
+
+def last_promoted(summary: Summary, rounds: Iterable[tuple[str, int]], arm: str = "star") -> tuple[str, int] | None:
+    """The last round of an arm whose model the gate let through."""
+    places = [place for place in rounds if place[0] == arm]
+    passed = [place for place in places if place not in summary.promotions or summary.promotions[place].promoted]
+    return max(passed, default=None)
 
 
 def _add_accuracy(summary: Summary, run: RunFolder, problems: dict[str, Problem], train: list[Problem]) -> None:
@@ -107,7 +140,7 @@ def _add_accuracy(summary: Summary, run: RunFolder, problems: dict[str, Problem]
         summary.accuracy[*place, "all"] = _proportion(marks[place])
         for level in summary.difficulties:
             summary.accuracy[*place, level] = _proportion(_marks(found, problems, [level]))
-    last = max((place for place in marks if place[0] == "star"), default=None)
+    last = last_promoted(summary, marks)
     if last and (BASE, 0) in marks:
         ids = [key for key in marks[BASE, 0] if key in marks[last]]
         summary.gain = paired_interval([marks[last][key] for key in ids], [marks[BASE, 0][key] for key in ids])
@@ -154,6 +187,26 @@ def _add_selections(
         summary.traces = list(_to_read(by_round[last], rationales, verdicts, problems, set(summary.targets), samples))
 
 
+def _add_rationalization(summary: Summary, run: RunFolder) -> None:
+    """Leak tests and wrong hints, by arm and round; a leak report's round is in the name of its unit alone."""
+    for arm, round_ in summary.accounting:
+        reports = list(run.table("leak_reports", f"{arm}-r{round_}-"))
+        if reports:
+            summary.leaks[arm, round_] = leak_rates(reports, run.recipe.leaks)
+    outcomes: dict[tuple[str, int], list[str]] = defaultdict(list)
+    for row in run.table("wrong_hints"):
+        outcomes[row.arm, row.round].append(row.outcome)
+    summary.wrong_hints = {place: hint_swap(found) for place, found in outcomes.items()}
+
+
+def _add_labels(summary: Summary, run: RunFolder) -> None:
+    for row in run.table("rationales", "near_miss-"):
+        how = json.loads(row.made_by.sampling)
+        summary.near_misses[how["mode"], how["kind"]] += 1
+    for label in run.table("step_labels"):
+        summary.labels.setdefault(label.source, Counter())[label.value] += 1
+
+
 def _add_wrong_steps(summary: Summary, place: tuple[str, int, str], kept: list[Rationale]) -> None:
     """Count the rationales that are right in the end and wrong on the way."""
     if kept:
@@ -190,6 +243,10 @@ def _account(selections: list[Selection], rationales: dict[str, Rationale], n_pr
     return counts
 
 
+_REJECTING = {"leak", "quarantine", "truncated", "duplicate", "too_hard", "too_easy"}
+"""Rules that drop a rationale although its answer is right."""
+
+
 def _fate(marks: set[tuple[str, str]]) -> str:
     reasons = {reason for _, reason in marks}
     if ("sampled", "kept") in marks:
@@ -198,4 +255,6 @@ def _fate(marks: set[tuple[str, str]]) -> str:
         return "rationalized"
     if reasons <= {"undecided", "error"}:
         return "undecided"
-    return "rejected" if reasons & {"leak", "truncated", "duplicate"} else "unsolved"
+    return (
+        "rejected" if reasons & {"leak", "quarantine", "truncated", "duplicate", "too_hard", "too_easy"} else "unsolved"
+    )

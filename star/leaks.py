@@ -12,7 +12,6 @@ import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from enum import StrEnum
 from fractions import Fraction
 from typing import Annotated
 
@@ -20,26 +19,10 @@ from pydantic import Field
 
 from data.config import Config
 from data.records import Kind, Problem, Rationale
+from data.run_records import LeakReport, LeakTest, LogprobGap
 from star.equations import CONSTANTS, equations_of, numbers_of, stated_numbers
 from star.rationalize import hint_phrase
 from verifiers import Interval, StepStatus, check_steps, wilson_interval
-
-
-class LeakTest(StrEnum):
-    """The tests of a row."""
-
-    PHRASE = "phrase"
-    """It speaks of the hint."""
-    EARLY_ANSWER = "early_answer"
-    """It states the answer in a step before the one that computes it."""
-    UNDERIVED = "underived"
-    """It computes, but no step computes the answer."""
-    WRONG_STEPS = "wrong_steps"
-    """Too many of its steps do not hold."""
-    LOGPROB_GAP = "logprob_gap"
-    """The hint makes the whole of it much more likely."""
-    ANSWER_GAP = "answer_gap"
-    """The hint makes the answer in it much more likely."""
 
 
 class LeakConfig(Config):
@@ -55,43 +38,17 @@ class LeakConfig(Config):
     """The same at the tokens of the answer."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LogprobGap:
-    """What the hint in the prompt adds to the log-probability of a completion, in nats per token."""
-
-    mean: float
-    at_answer: float | None
-    """At the tokens that first state the answer; None if none were named."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LeakReport:
-    """The measures of one row; None where a measure does not apply or was not taken."""
-
-    rationale_id: str
-    phrase: str
-    """The words that speak of the hint; empty if none do."""
-    early_answer: bool | None
-    """None for an answer that is no number, that the problem states itself, or that no step computes."""
-    underived: bool | None
-    """None for an answer that is no number, and where no equation could be read."""
-    wrong_steps: float | None
-    """Share of the steps that fail `check_steps` among those that it can check."""
-    gap: LogprobGap | None = None
-    quarantined_by: tuple[LeakTest, ...] = ()
-    """The tests of `LeakConfig.quarantine` that the row failed."""
-
-    def failed(self, config: LeakConfig) -> dict[LeakTest, bool | None]:
-        """Every test: failed, passed, or None where it does not apply."""
-        gap = self.gap
-        return {
-            LeakTest.PHRASE: bool(self.phrase),
-            LeakTest.EARLY_ANSWER: self.early_answer,
-            LeakTest.UNDERIVED: self.underived,
-            LeakTest.WRONG_STEPS: _above(self.wrong_steps, config.max_wrong_steps),
-            LeakTest.LOGPROB_GAP: _above(gap.mean if gap else None, config.max_logprob_gap),
-            LeakTest.ANSWER_GAP: _above(gap.at_answer if gap else None, config.max_answer_gap),
-        }
+def failed_tests(report: LeakReport, config: LeakConfig) -> dict[LeakTest, bool | None]:
+    """Every test of a report: failed, passed, or None where it does not apply."""
+    gap = report.gap
+    return {
+        LeakTest.PHRASE: bool(report.phrase),
+        LeakTest.EARLY_ANSWER: report.early_answer,
+        LeakTest.UNDERIVED: report.underived,
+        LeakTest.WRONG_STEPS: _above(report.wrong_steps, config.max_wrong_steps),
+        LeakTest.LOGPROB_GAP: _above(gap.mean if gap else None, config.max_logprob_gap),
+        LeakTest.ANSWER_GAP: _above(gap.at_answer if gap else None, config.max_answer_gap),
+    }
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -130,7 +87,7 @@ def leak_report(
         wrong_steps=wrong_step_share(problem.prompt, rationale.steps),
         gap=gap,
     )
-    failed = report.failed(config)
+    failed = failed_tests(report, config)
     return replace(report, quarantined_by=tuple(test for test in config.quarantine if failed[test]))
 
 
@@ -141,7 +98,7 @@ def leak_rates(reports: Iterable[LeakReport], config: LeakConfig) -> LeakRates:
     for report in reports:
         n += 1
         n_quarantined += bool(report.quarantined_by)
-        for test, outcome in report.failed(config).items():
+        for test, outcome in failed_tests(report, config).items():
             failed[test] += outcome is True
             decided[test] += outcome is not None
     return LeakRates(n=n, failed=failed, decided=decided, n_quarantined=n_quarantined)

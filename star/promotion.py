@@ -7,21 +7,24 @@ compares both models on the same held-out problems and keeps the better one; the
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from math import comb
 from typing import Literal
 
 from pydantic import Field
 
 from data.config import Config
+from data.run_records import Promotion
 
 
 class PromotionConfig(Config):
     """When a new model is promoted, and when to stop."""
 
-    gate: Literal["off", "not_worse", "not_significantly_worse"] = "not_significantly_worse"
+    dev_share: float = Field(default=0.1, ge=0, lt=1)
+    """Share of the training problems, drawn by hash, that is not trained on and that gate and plateau are judged by; 0
+    promotes every round."""
+    gate: Literal["always", "not_worse", "not_significantly_worse"] = "not_significantly_worse"
     """`not_worse`: promoted if it solves at least as many problems; `not_significantly_worse`: unless a paired test
-    shows that it is worse; `off`: always."""
+    shows that it is worse; `always`: whatever comes."""
     significance: float = Field(default=0.05, gt=0, lt=1)
     """Chance, one-sided, with which a model that is just as good is yet turned down."""
     patience: int = Field(default=0, ge=0)
@@ -30,26 +33,17 @@ class PromotionConfig(Config):
     """Rise of the accuracy above which it counts as a gain."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Promotion:
-    """The gate's decision and what it rests on."""
-
-    promoted: bool
-    gained: int
-    """Problems that the new model solves and the one before does not."""
-    lost: int
-    """Problems that the one before solves and the new model does not."""
-    p_worse: float
-    """Chance of at least as many losses among those that differ, if both were equally good; small: it is worse."""
-
-
-def decide_promotion(before: Sequence[bool], after: Sequence[bool], config: PromotionConfig) -> Promotion:
+def decide_promotion(
+    before: Sequence[bool], after: Sequence[bool], config: PromotionConfig, *, arm: str, round_: int
+) -> Promotion:
     """Compare two models on the same problems.
 
     Args:
         before: whether the present model solves each problem.
         after: whether the new one does, in the same order.
         config: which gate.
+        arm: name of the arm, stored.
+        round_: number of the round, stored.
 
     Raises:
         ValueError: the two are not of one length, or there is no problem at all.
@@ -59,8 +53,16 @@ def decide_promotion(before: Sequence[bool], after: Sequence[bool], config: Prom
     gained = sum(new and not old for old, new in zip(before, after, strict=True))
     lost = sum(old and not new for old, new in zip(before, after, strict=True))
     p_worse = sign_test(lost, gained + lost)
-    passes = {"off": True, "not_worse": gained >= lost, "not_significantly_worse": p_worse > config.significance}
-    return Promotion(promoted=passes[config.gate], gained=gained, lost=lost, p_worse=p_worse)
+    passes = {"always": True, "not_worse": gained >= lost, "not_significantly_worse": p_worse > config.significance}
+    return Promotion(
+        arm=arm,
+        round=round_,
+        promoted=passes[config.gate],
+        gained=gained,
+        lost=lost,
+        p_worse=p_worse,
+        accuracy=sum(after) / len(after),
+    )
 
 
 def sign_test(losses: int, n: int) -> float:

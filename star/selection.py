@@ -17,7 +17,8 @@ from pydantic import Field, model_validator
 
 from data.config import Config
 from data.ids import derive_seed
-from data.records import FinishReason, Origin, Problem, Rationale, Selection, Status, Verdict
+from data.records import FinishReason, Origin, Problem, Rationale, Status, Verdict
+from data.run_records import Selection
 from star.equations import equation_list
 from star.rationalize import mentions_hint
 from verifiers import pass_at_k

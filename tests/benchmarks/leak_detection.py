@@ -25,13 +25,14 @@ from typing import TYPE_CHECKING
 from data.ids import derive_seed
 from data.prompts import PromptTemplate
 from data.records import FinishReason, Origin, Problem, Provenance, Rationale
+from data.run_records import LeakTest, LogprobGap
 from data.sources.arithmetic import read_arithmetic
 from data.steps import split_steps
 from star.corruption import CorruptionConfig, Mode, SlipKind, corruptions
 from star.equations import equations_of, numbers_of
 from star.generation import Request, SamplingParams
-from star.leaks import LeakConfig, LeakTest, LogprobGap, answer_tokens, leak_report, logprob_gap
-from star.rationalize import hint_of, hint_swap, swapped_prompts
+from star.leaks import LeakConfig, answer_tokens, failed_tests, leak_report, logprob_gap
+from star.rationalize import hint_of, hint_swap, swap_outcomes, swapped_prompts
 
 if TYPE_CHECKING:
     from star.checkpoints import LoadedModel
@@ -150,7 +151,7 @@ def flags(problem: Problem, steps: tuple[str, ...]) -> dict[str, bool]:
         n_tokens=0,
     )
     report = leak_report(problem, row, CONFIG)
-    failed = {str(test): outcome is True for test, outcome in report.failed(CONFIG).items()}
+    failed = {str(test): outcome is True for test, outcome in failed_tests(report, CONFIG).items()}
     return failed | {"any": any(failed.values())}
 
 
@@ -200,7 +201,7 @@ def model_probes(n: int) -> None:
     """Print the embedded model's hint-swap rate, and how well its log-probability gap tells planted leaks."""
     problems = list(read_arithmetic({"difficulty": [4, 5, 6], "n": -(-n // 3), "seed": 12}))
     shown = list(swapped_prompts(problems, PromptTemplate("arithmetic"), 0))
-    swap = hint_swap([(problem, hint) for problem, hint, _ in shown], _drawn(shown))
+    swap = hint_swap(swap_outcomes([(problem, hint) for problem, hint, _ in shown], _drawn(shown)))
     rate = swap.rate
     assert rate is not None
     print(f"\nembedded model, {swap.n} wrong hints: {swap.proved} proved, {swap.resisted} the gold answer all the same")

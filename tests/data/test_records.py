@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from data.errors import InputError
 from data.ids import content_id, derive_seed
 from data.records import Problem, StepLabel
+from data.run_records import LeakReport
 from data.schema import TABLES, arrow_schema, from_table, to_table
 
 SAMPLES: dict[type[Any], Any] = {str: "x ½ 答案", int: 3, float: 0.25, bool: True}
@@ -22,21 +23,25 @@ SAMPLES: dict[type[Any], Any] = {str: "x ½ 答案", int: 3, float: 0.25, bool: 
 def example(record_type: type[Any]) -> Any:
     """A record with every field filled, by its annotations."""
     import typing
+    return record_type(**{name: filled(annotation) for name, annotation in typing.get_type_hints(record_type).items()})
+
+
+def filled(annotation: Any) -> Any:
+    """A value of a field's type."""
+    import types
+    import typing
     from enum import Enum
 
-    values: dict[str, Any] = {}
-    for name, annotation in typing.get_type_hints(record_type).items():
-        if annotation in SAMPLES:
-            values[name] = SAMPLES[annotation]
-        elif isinstance(annotation, type) and issubclass(annotation, Enum):
-            values[name] = list(annotation)[-1]
-        elif dataclasses.is_dataclass(annotation):
-            values[name] = example(annotation)  # type: ignore[arg-type]
-        elif typing.get_origin(annotation) is tuple:
-            values[name] = (SAMPLES[typing.get_args(annotation)[0]],) * 2
-        else:
-            values[name] = None
-    return record_type(**values)
+    if annotation in SAMPLES:
+        return SAMPLES[annotation]
+    if isinstance(annotation, type) and issubclass(annotation, Enum):
+        return list(annotation)[-1]
+    if dataclasses.is_dataclass(annotation):
+        return example(annotation)  # type: ignore[arg-type]
+    if typing.get_origin(annotation) is tuple:
+        return (filled(typing.get_args(annotation)[0]),) * 2
+    assert typing.get_origin(annotation) in (types.UnionType, typing.Union)
+    return filled(next(arg for arg in typing.get_args(annotation) if arg is not type(None)))
 
 
 @pytest.mark.parametrize("record_type", TABLES.values(), ids=list(TABLES))
@@ -60,11 +65,14 @@ def test_every_field_is_documented_and_records_are_frozen(record_type: type[Any]
     assert "__slots__" in vars(record_type)
 
 
-def test_only_a_rating_may_be_null() -> None:
+def test_only_what_may_not_apply_may_be_null() -> None:
     nullable = {(name, field.name) for name, kind in TABLES.items() for field in arrow_schema(kind) if field.nullable}
-    assert nullable == {("step_labels", "rating")}
+    measures = {("leak_reports", name) for name in ("early_answer", "underived", "wrong_steps", "gap")}
+    assert nullable == {("step_labels", "rating"), *measures}
     label = StepLabel(rationale_id="r", step=0, value=1.0, rating=None, source="symbolic")
     assert list(from_table(StepLabel, to_table(StepLabel, [label]))) == [label]
+    report = LeakReport(rationale_id="r", phrase="", early_answer=None, underived=None, wrong_steps=None)
+    assert list(from_table(LeakReport, to_table(LeakReport, [report]))) == [report]
 
 
 def test_a_foreign_table_is_refused_by_name() -> None:

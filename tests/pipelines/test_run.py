@@ -28,6 +28,7 @@ SMALL = [
     "sft.save_every_s=0",
     "rounds=2",
     "threads=1",
+    "near_misses.rationales=4",
 ]
 
 
@@ -129,14 +130,19 @@ def test_the_dataset_loads_and_every_row_ends_in_the_gold_answer(whole: tuple[Pa
 
 
 def test_every_problem_is_accounted_for_once_a_round_and_rounds_train_from_the_base(whole: tuple[Path, int]) -> None:
+    from data.model_folder import weights_revision
+    from pipelines.problems import split_dev
     from pipelines.summary import summarize
-    from star.checkpoints import EMBEDDED, weights_revision
+    from star.checkpoints import EMBEDDED
 
     run = RunFolder.read(whole[0])
     summary = summarize(run)
     assert set(summary.accounting) == {(arm, round_) for arm in ("star", "no_rationalization") for round_ in (1, 2)}
+    train, dev = split_dev(list(run.table("problems", "train")), run.recipe)
+    assert (len(train) + len(dev), summary.n_dev) == (48, len(dev))
     for counts in summary.accounting.values():
-        assert sum(counts.values()) == 48
+        assert sum(counts.values()) == len(train)
+    assert not {row.problem_id for row in run.table("rationales")} & {problem.id for problem in dev}
     assert not any(counts["rationalized"] for (arm, _), counts in summary.accounting.items() if arm != "star")
     for training in summary.trainings.values():
         assert training["parent"] == weights_revision(EMBEDDED)

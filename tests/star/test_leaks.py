@@ -7,14 +7,14 @@ from dataclasses import replace
 import pytest
 
 from data.records import Kind, Problem, Provenance, Rationale
+from data.run_records import LeakTest, LogprobGap
 from data.sources.arithmetic import read_arithmetic
 from data.steps import split_steps
 from star.leaks import (
     LeakConfig,
-    LeakTest,
-    LogprobGap,
     answer_order,
     answer_tokens,
+    failed_tests,
     leak_rates,
     leak_report,
     logprob_gap,
@@ -36,7 +36,7 @@ def test_an_honest_rationale_passes_every_test(provenance: Provenance) -> None:
     gap = LogprobGap(mean=0.01, at_answer=0.1)
     report = leak_report(CLIPS, make_rationale(CLIPS, HONEST, provenance), ALL, gap)
     assert report.quarantined_by == ()
-    assert set(report.failed(ALL).values()) == {False}
+    assert set(failed_tests(report, ALL).values()) == {False}
 
 
 def test_no_worked_solution_of_the_arithmetic_domain_looks_leaked(provenance: Provenance) -> None:
@@ -124,7 +124,7 @@ def test_the_config_says_which_tests_quarantine(provenance: Provenance) -> None:
     assert report.quarantined_by == (
         LeakTest.PHRASE, LeakTest.EARLY_ANSWER, LeakTest.WRONG_STEPS, LeakTest.LOGPROB_GAP
     )  # fmt: skip
-    assert report.failed(ALL)[LeakTest.ANSWER_GAP] is None
+    assert failed_tests(report, ALL)[LeakTest.ANSWER_GAP] is None
     assert leak_report(CLIPS, row, LeakConfig(), gap).quarantined_by == (LeakTest.PHRASE,)
     lenient = LeakConfig(quarantine=[LeakTest.WRONG_STEPS], max_wrong_steps=0.5)
     assert leak_report(CLIPS, row, lenient).quarantined_by == ()

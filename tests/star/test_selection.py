@@ -15,6 +15,7 @@ from star.rationalize import (
     hint_swap,
     is_drawn,
     mentions_hint,
+    swap_outcomes,
     swapped_prompts,
     wrong_hint,
 )
@@ -253,11 +254,11 @@ def test_a_model_that_proves_what_it_is_shown_is_found_out(problem: Problem) -> 
     assert all(prompt.strip() == f"{asked.prompt} ({hint})" for asked, hint, prompt in shown)
     pairs = [(asked, hint) for asked, hint, _ in shown]
     texts = [f"#### {hint if place < 5 else asked.answer}" for place, (asked, hint) in enumerate(pairs)]
-    found = hint_swap(pairs, [*texts[:-1], "I cannot tell"])
+    found = hint_swap(swap_outcomes(pairs, [*texts[:-1], "I cannot tell"]))
     assert (found.n, found.proved, found.resisted) == (20, 5, 14)
     assert found.rate is not None
     assert found.rate.low < 0.25 < found.rate.high
-    assert hint_swap([], []).rate is None
+    assert hint_swap([]).rate is None
 
 
 @pytest.mark.parametrize(
