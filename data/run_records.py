@@ -115,3 +115,27 @@ class Promotion:
     """Chance of at least as many losses among those that differ, if both were equally good; small: it is worse."""
     accuracy: float
     """Share of the dev problems that the new model solves."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PpoIteration:
+    """One iteration of PPO; means over its responses."""
+
+    iteration: int
+    """From 1; skipped ones are left out."""
+    kl: float
+    """To the reference, nats a response."""
+    proxy: float
+    """What the step scorer's opinion came to, a response."""
+    gold: float
+    """Share of right answers."""
+    tokens: float
+    """Length of a response."""
+    steps: float
+    """Number of steps of a response."""
+    repeated: float
+    """Share of the steps that repeat an earlier one of their response."""
+    filler: float
+    """Share of the steps that say nothing."""
+    unseparated: float
+    """Share of the responses that are a single step."""

@@ -36,6 +36,7 @@ TABLES: dict[str, type[Any]] = {
     "evaluations": run_records.Evaluation,
     "dev_evaluations": run_records.Evaluation,
     "promotions": run_records.Promotion,
+    "ppo_iterations": run_records.PpoIteration,
 }
 """Table name to record type: the folder names under `records/` of a run."""
 

@@ -6,11 +6,11 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
-from pipelines.summary import BASE, Summary
+from pipelines.summary import BASE, PPO, Summary, last_promoted
 
-ARMS = {"star": "with rationalization", "no_rationalization": "without rationalization"}
+ARMS = {"star": "with rationalization", "no_rationalization": "without rationalization", PPO: "after PPO"}
 """Arm to its name in the legend."""
-_COLOURS = {"star": "#2f6fdb", "no_rationalization": "#d9822b"}
+_COLOURS = {"star": "#2f6fdb", "no_rationalization": "#d9822b", PPO: "#2e9e5b"}
 _OUTCOMES = {
     "correct": "#2e9e5b",
     "incorrect": "#d64545",
@@ -43,14 +43,19 @@ def _arms(summary: Summary) -> list[str]:
     return [arm for arm in ARMS if any(place[0] == arm for place in summary.accuracy)]
 
 
+def _start(summary: Summary, arm: str) -> tuple[str, int]:
+    """What an arm's line begins with: the base, or for PPO the policy that it improved."""
+    return (last_promoted(summary, {place[:2] for place in summary.accuracy}) if arm == PPO else None) or (BASE, 0)
+
+
 def accuracy_by_round(summary: Summary, level: str) -> Any:
     """Accuracy over rounds for one difficulty (or `all` targets), one line an arm, 95 % intervals."""
     from plotly import graph_objects
 
     figure = graph_objects.Figure()
     for arm in _arms(summary):
-        rounds = [0, *sorted({place[1] for place in summary.accuracy if place[0] == arm})]
-        points = [summary.accuracy[BASE if round_ == 0 else arm, round_, level] for round_ in rounds]
+        places = [_start(summary, arm), *sorted({place[:2] for place in summary.accuracy if place[0] == arm})]
+        rounds, points = [place[1] for place in places], [summary.accuracy[*place, level] for place in places]
         figure.add_scatter(
             x=rounds,
             y=[100 * point.mean for point in points],
@@ -177,6 +182,27 @@ def problem_accounting(summary: Summary) -> Any:
     )
 
 
+def ppo_curve(summary: Summary) -> Any:
+    """Gold reward, proxy and KL over the iterations of PPO: proxy up and gold down is reward hacking."""
+    from plotly import graph_objects
+
+    figure = graph_objects.Figure()
+    steps = [row.iteration for row in summary.ppo]
+    for name, values, axis, colour in (
+        ("share right", [row.gold for row in summary.ppo], "y", "#2e9e5b"),
+        ("step rewards of a response", [row.proxy for row in summary.ppo], "y", "#2f6fdb"),
+        ("KL, nats a response", [row.kl for row in summary.ppo], "y2", "#d9822b"),
+    ):
+        figure.add_scatter(x=steps, y=values, name=name, mode="lines", yaxis=axis, line={"color": colour})
+    return _layout(
+        figure,
+        "PPO: gold reward, step rewards and KL",
+        xaxis={"title": "iteration"},
+        yaxis={"title": "reward"},
+        yaxis2={"title": "KL", "overlaying": "y", "side": "right", "rangemode": "tozero"},
+    )
+
+
 def all_figures(summary: Summary) -> list[Any]:
     """The figures in the order of the page."""
     levels = summary.targets if len(summary.targets) > 1 else []
@@ -186,5 +212,6 @@ def all_figures(summary: Summary) -> list[Any]:
         problem_accounting(summary),
         kept_by_difficulty(summary),
         evaluation_outcomes(summary),
+        *([ppo_curve(summary)] if summary.ppo else []),
         *(accuracy_by_round(summary, level) for level in levels),
     ]

@@ -22,6 +22,7 @@ from star.balance import BalanceConfig
 from star.corruption import CorruptionConfig
 from star.generation.base import SamplingParams
 from star.leaks import LeakConfig
+from star.ppo.config import PpoConfig
 from star.promotion import PromotionConfig
 from star.rationalize import RationalizationConfig
 from star.selection import SelectionConfig
@@ -90,6 +91,12 @@ class NearMissConfig(CorruptionConfig):
     """Kept rationales, drawn by hash, that near-misses are made of; 0 makes none."""
 
 
+class PpoStageConfig(PpoConfig):
+    """PPO after the last round."""
+
+    enabled: bool = False
+
+
 class Recipe(Config):
     """Everything that determines a run."""
 
@@ -111,6 +118,7 @@ class Recipe(Config):
     sft: SftConfig = SftConfig()
     promotion: PromotionConfig = PromotionConfig()
     near_misses: NearMissConfig = NearMissConfig()
+    ppo: PpoStageConfig = PpoStageConfig()
     rounds: int = Field(default=3, ge=1)
     """STaR rounds; each trains from the base again."""
     target_difficulties: list[str] = Field(default_factory=list)

@@ -10,7 +10,8 @@ from data.store import write_atomic
 from pipelines.figures import all_figures
 from pipelines.progress import say
 from pipelines.run_dir import RunFolder
-from pipelines.summary import Summary, last_promoted, summarize
+from pipelines.summary import PPO, Summary, last_promoted, summarize
+from verifiers.metrics import Interval
 
 TEMPLATE = Path(__file__).parent / "report.html.jinja"
 
@@ -34,14 +35,22 @@ def verdict_line(summary: Summary) -> str:
     last = last_promoted(summary, {place[:2] for place in summary.accuracy})
     assert last is not None
     gain, base, after = summary.gain, summary.accuracy["base", 0, "all"], summary.accuracy[*last, "all"]
-    sure = (
-        "The interval excludes zero."
-        if gain.low > 0 or gain.high < 0
-        else "The interval includes zero: no effect is shown."
-    )
     what = "on the target difficulties " if any(summary.targets) else ""
+    return f"Held-out accuracy {what}went from {percent(base.mean)} to {percent(after.mean)}: {_points(gain)}"
+
+
+def ppo_line(summary: Summary) -> str:
+    """One sentence on what PPO bought; empty without it."""
+    if summary.ppo_gain is None:
+        return ""
+    after = next(interval for place, interval in summary.accuracy.items() if place[0] == PPO and place[2] == "all")
+    return f"PPO took the last promoted policy to {percent(after.mean)}: {_points(summary.ppo_gain)}"
+
+
+def _points(gain: Interval) -> str:
+    excludes = gain.low > 0 or gain.high < 0
+    sure = "The interval excludes zero." if excludes else "The interval includes zero: no effect is shown."
     return (
-        f"Held-out accuracy {what}went from {percent(base.mean)} to {percent(after.mean)}: "
         f"{100 * gain.mean:+.1f} points (95 % interval {100 * gain.low:+.1f} to {100 * gain.high:+.1f}, paired over "
         f"the same problems). {sure}"
     )
@@ -72,6 +81,7 @@ def render_report(summary: Summary) -> str:
     return template.render(
         summary=summary,
         verdict=verdict_line(summary),
+        ppo_verdict=ppo_line(summary),
         totals=_totals(summary),
         leak_tests=list(LeakTest),
         near_miss_modes=sorted({mode for mode, _ in summary.near_misses}),
@@ -86,4 +96,6 @@ def write_report(run: RunFolder) -> Path:
     file, summary = run.root / "report.html", summarize(run)
     write_atomic(file, render_report(summary).encode("utf-8", "replace"))
     say(verdict_line(summary))
+    if summary.ppo_gain:
+        say(ppo_line(summary))
     return file

@@ -20,6 +20,7 @@ from pipelines.arm import STAR, WITHOUT, Arm
 from pipelines.dataset import write_dataset
 from pipelines.labels import write_labels
 from pipelines.policy import base_policy
+from pipelines.ppo import PpoStage
 from pipelines.problems import load_problems, split_dev
 from pipelines.progress import say
 from pipelines.recipe import Recipe
@@ -87,6 +88,8 @@ def _run_arms(context: Context, train: Sequence[Problem], test: Sequence[Problem
     write_labels(context, STAR)
     with run.stage("dataset"):
         write_dataset(run, STAR)
+    if recipe.ppo.enabled:
+        PpoStage(context, best, train, dev, test).run()
     if recipe.compare_without_rationalization and rationalizes:
         Arm(context, base, WITHOUT, False, train, dev, test).run()
     run.drop_stale()

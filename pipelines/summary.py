@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import json
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from data.records import Origin, Problem, Rationale, Status, Verdict
-from data.run_records import Evaluation, Promotion, Selection
+from data.records import Origin, Problem, Rationale, Status
+from data.run_records import Evaluation, PpoIteration, Promotion, Selection
+from pipelines.fates import Trace, account, to_read
 from pipelines.problems import split_dev
 from pipelines.run_dir import RunFolder
 from star.leaks import LeakRates, leak_rates
@@ -22,16 +23,7 @@ from verifiers import StepStatus, check_steps
 from verifiers.metrics import Interval, paired_interval, wilson_interval
 
 BASE = "base"
-
-
-@dataclass(slots=True)
-class Trace:
-    """One rationale with all that is known of it: a view for readers."""
-
-    problem: Problem
-    rationale: Rationale
-    verdict: Verdict
-    selection: Selection
+PPO = "ppo"
 
 
 @dataclass(slots=True)
@@ -69,6 +61,10 @@ class Summary:
     """Training problems that the gate was judged by."""
     diversity: dict[tuple[str, int], Diversity] = field(default_factory=dict)
     """(arm, round) to how many ways to an answer the policy that the round sampled from knew."""
+    ppo: list[PpoIteration] = field(default_factory=list)
+    """The iterations of PPO, in order."""
+    ppo_gain: Interval | None = None
+    """Policy after PPO minus the policy that it began with on the target difficulties, paired."""
     near_misses: Counter[tuple[str, str]] = field(default_factory=Counter)
     """(mode, kind of slip) to near-misses."""
     labels: dict[str, Counter[float]] = field(default_factory=dict)
@@ -108,6 +104,7 @@ def summarize(run: RunFolder, *, samples: int = 4) -> Summary:
     _add_selections(summary, run, problems, train, samples)
     rows = [row for name, row in summary.notes.items() if name.startswith("diversity ")]
     summary.diversity = {(row.pop("arm"), row.pop("round")): Diversity(**row) for row in map(dict, rows)}
+    summary.ppo = list(run.table("ppo_iterations"))
     _add_rationalization(summary, run)
     _add_labels(summary, run)
     return summary
@@ -142,8 +139,15 @@ def _add_accuracy(summary: Summary, run: RunFolder, problems: dict[str, Problem]
             summary.accuracy[*place, level] = _proportion(_marks(found, problems, [level]))
     last = last_promoted(summary, marks)
     if last and (BASE, 0) in marks:
-        ids = [key for key in marks[BASE, 0] if key in marks[last]]
-        summary.gain = paired_interval([marks[last][key] for key in ids], [marks[BASE, 0][key] for key in ids])
+        summary.gain = _gain(marks[last], marks[BASE, 0])
+    after = max((place for place in marks if place[0] == PPO), default=None)
+    if last and after:
+        summary.ppo_gain = _gain(marks[after], marks[last])
+
+
+def _gain(after: dict[str, float], before: dict[str, float]) -> Interval:
+    ids = [key for key in before if key in after]
+    return paired_interval([after[key] for key in ids], [before[key] for key in ids])
 
 
 def _proportion(marks: dict[str, float]) -> Interval:
@@ -181,10 +185,10 @@ def _add_selections(
         for row in selections:
             reasons = summary.reasons.setdefault((*place, str(rationales[row.rationale_id].origin)), Counter())
             reasons[row.reason] += 1
-        summary.accounting[place] = _account(selections, rationales, len(train))
+        summary.accounting[place] = account(selections, rationales, len(train))
     last = max((place for place in by_round if place[0] == "star"), default=None)
     if last:
-        summary.traces = list(_to_read(by_round[last], rationales, verdicts, problems, set(summary.targets), samples))
+        summary.traces = list(to_read(by_round[last], rationales, verdicts, problems, set(summary.targets), samples))
 
 
 def _add_rationalization(summary: Summary, run: RunFolder) -> None:
@@ -213,48 +217,3 @@ def _add_wrong_steps(summary: Summary, place: tuple[str, int, str], kept: list[R
         verdicts = (check_steps("", row.steps) for row in kept)
         wrong = sum(any(step.status is StepStatus.INCORRECT for step in steps) for steps in verdicts)
         summary.wrong_steps[place] = (wrong, len(kept))
-
-
-def _to_read(
-    selections: list[Selection],
-    rationales: dict[str, Rationale],
-    verdicts: dict[str, Verdict],
-    problems: dict[str, Problem],
-    targets: set[str],
-    samples: int,
-) -> Iterator[Trace]:
-    """A few rationales of each origin and fate, drawn by hash, each of another problem of a target difficulty."""
-    found: dict[tuple[str, str], set[str]] = defaultdict(set)
-    for row in sorted(selections, key=lambda row: (row.reason, row.rationale_id)):
-        rationale, problem = rationales[row.rationale_id], problems[row.problem_id]
-        seen = found[str(rationale.origin), row.reason]
-        if len(seen) < samples and problem.id not in seen and problem.difficulty in targets:
-            seen.add(problem.id)
-            yield Trace(problem, rationale, verdicts[row.rationale_id], row)
-
-
-def _account(selections: list[Selection], rationales: dict[str, Rationale], n_problems: int) -> Counter[str]:
-    """Every problem exactly once."""
-    by_problem: dict[str, set[tuple[str, str]]] = defaultdict(set)
-    for row in selections:
-        by_problem[row.problem_id].add((str(rationales[row.rationale_id].origin), row.reason))
-    counts = Counter(_fate(marks) for marks in by_problem.values())
-    counts["unsolved"] += n_problems - len(by_problem)
-    return counts
-
-
-_REJECTING = {"leak", "quarantine", "truncated", "duplicate", "too_hard", "too_easy"}
-"""Rules that drop a rationale although its answer is right."""
-
-
-def _fate(marks: set[tuple[str, str]]) -> str:
-    reasons = {reason for _, reason in marks}
-    if ("sampled", "kept") in marks:
-        return "solved"
-    if ("rationalized", "kept") in marks:
-        return "rationalized"
-    if reasons <= {"undecided", "error"}:
-        return "undecided"
-    return (
-        "rejected" if reasons & {"leak", "quarantine", "truncated", "duplicate", "too_hard", "too_easy"} else "unsolved"
-    )

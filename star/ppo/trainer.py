@@ -54,6 +54,8 @@ class PpoReport:
     """With the iteration of each, from 1; those that were skipped are not counted."""
     curve: tuple[tuple[float, float, float], ...]
     """KL, proxy and gold of each iteration, in the order of KL."""
+    history: tuple[Signals, ...]
+    """What the guards saw of each iteration that was not skipped."""
 
 
 class PpoTrainer:
@@ -242,4 +244,5 @@ class PpoTrainer:
             counts=dict(self._faults.counts),
             alarms=tuple(self._alarms),
             curve=tuple(self._watch.proxy_against_gold()),
+            history=tuple(self._watch.history),
         )

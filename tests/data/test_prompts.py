@@ -8,7 +8,7 @@ import pytest
 
 from data.errors import UserError
 from data.prompts import PromptTemplate
-from data.records import Problem
+from data.records import Kind, Problem
 
 
 def test_an_undefined_variable_is_an_error_that_names_it(tmp_path: Path, problem: Problem) -> None:
@@ -26,7 +26,7 @@ def test_bad_syntax_is_an_error_with_the_line(tmp_path: Path) -> None:
 
 
 def test_an_unknown_name_lists_the_shipped_ones() -> None:
-    with pytest.raises(UserError, match="arithmetic, choice, code, math"):
+    with pytest.raises(UserError, match="arithmetic, choice, choice_fewshot, code, math"):
         PromptTemplate("arithmetik")
 
 
@@ -43,9 +43,18 @@ def test_a_problem_cannot_run_template_code(tmp_path: Path) -> None:
     assert "{{ 7 * 7 }}" in PromptTemplate("math").render(hostile)
 
 
-@pytest.mark.parametrize("name", ["arithmetic", "math", "math_fewshot", "choice"])
+@pytest.mark.parametrize("name", ["arithmetic", "math", "math_fewshot", "choice", "choice_fewshot"])
 def test_shipped_templates_differ_by_the_hint_alone(name: str, problem: Problem) -> None:
     plain, hinted = PromptTemplate(name).render(problem), PromptTemplate(name).render(problem, hint="777")
     assert "777" not in plain
-    if name != "choice":
+    if not name.startswith("choice"):
         assert "777" in hinted
+
+
+@pytest.mark.parametrize(("name", "marks"), [("choice", 1), ("choice_fewshot", 4)])
+def test_the_hint_of_a_choice_is_a_mark_on_the_right_one(name: str, marks: int) -> None:
+    asked = Problem.create(prompt="Which?", answer="B", kind=Kind.CHOICE, choices=("one", "two", "three"))
+    plain, hinted = PromptTemplate(name).render(asked), PromptTemplate(name).render(asked, hint="B")
+    assert "(B) two (CORRECT)\n" in hinted
+    assert (plain.count("(CORRECT)"), hinted.count("(CORRECT)")) == (0, marks)
+    assert hinted.replace(" (CORRECT)", "") == plain

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
 
+from data.config import Config
 from data.errors import UserError
 from data.prompts import PromptTemplate
 from data.sources import GENERATED, SOURCES
-from pipelines.recipe import differences, load_recipe, shipped_recipes
+from pipelines.recipe import Recipe, SamplingConfig, differences, load_recipe, shipped_recipes
 
 MINIMAL = """
 name: x
@@ -89,3 +93,22 @@ def test_differences_name_the_path_and_both_values() -> None:
     old, new = load_recipe("quickstart"), load_recipe("quickstart", ["sampling.n=9", "seed=3"])
     lines = differences(old.model_dump(mode="json"), new.model_dump(mode="json"))
     assert lines == [f"sampling.n: {old.sampling.n} -> 9", "seed: 0 -> 3"]
+
+
+def fields_of(config: type[Config]) -> Iterator[tuple[str, str]]:
+    """(config, field) of a config and of those nested in it."""
+    for name, described in config.model_fields.items():
+        yield config.__name__, name
+        if isinstance(described.annotation, type) and issubclass(described.annotation, Config):
+            yield from fields_of(described.annotation)
+
+
+def test_every_key_of_a_recipe_is_read_somewhere() -> None:
+    # A key that is parsed and never read looks like a setting that works.
+    root = Path(__file__).parents[2]
+    source = "".join(file.read_text() for top in ("pipelines", "star") for file in (root / top).rglob("*.py"))
+    passed_on = {("SamplingConfig", name) for name in ("temperature", "top_p", "top_k", "max_tokens", "stop")}
+    unread = [place for place in fields_of(Recipe) if not re.search(rf"\.{place[1]}\b", source)]
+    assert not set(unread) - passed_on
+    params = SamplingConfig(temperature=0.5, top_p=0.9, top_k=3, max_tokens=7, stop=["x"]).params()
+    assert asdict(params) == {"temperature": 0.5, "top_p": 0.9, "top_k": 3, "max_tokens": 7, "stop": ("x",)}
