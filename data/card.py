@@ -36,7 +36,8 @@ dataset = load_dataset("path/to/this/folder", split="train")
 Each row is one rationale whose final answer a verifier found equal to the gold answer. That does not prove each
 step. `steps` joined gives the text exactly. `origin` is `sampled`, or `rationalized` where the gold
 answer was shown as a hint while the rationale was written (the hint is in no row). `step_labels` has one label a step
-by the arithmetic that the step states: 1 right, 0 wrong, null where it states none.
+by the arithmetic that the step states: 1 right, 0 wrong, null where it states none. `step_scores` are those of the
+run's own process reward model, null if it had none.
 {near_miss_text}
 | what | rows |
 |---|---|

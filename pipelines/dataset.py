@@ -27,6 +27,7 @@ SCHEMA = pa.schema(
         pa.field("answer", pa.string()),
         pa.field("steps", pa.list_(pa.string())),
         pa.field("step_labels", pa.list_(pa.float64())),
+        pa.field("step_scores", pa.list_(pa.float64())),
         pa.field("final_answer", pa.string()),
         pa.field("origin", pa.string()),
         pa.field("verified_by", pa.string()),
@@ -95,9 +96,12 @@ def _shared(problem: Problem, rationale: Rationale, values: Mapping[int, float])
     }
 
 
-def _row(problem: Problem, rationale: Rationale, verdict: Verdict, round_: int) -> dict[str, Any]:
+def _row(
+    problem: Problem, rationale: Rationale, verdict: Verdict, round_: int, scores: tuple[float, ...] | None
+) -> dict[str, Any]:
     made_by = rationale.made_by
     return {
+        "step_scores": scores,
         "origin": str(rationale.origin),
         "verified_by": verdict.method,
         "kind": str(Kind(problem.kind)),
@@ -127,13 +131,15 @@ def dataset_rows(run: RunFolder, arm: str) -> Iterator[dict[str, Any]]:
     problems = {problem.id: problem for problem in run.table("problems")}
     verdicts = {row.rationale_id: row for row in run.table("verdicts", f"{arm}-")}
     labels = _labels(run, "symbolic")
+    scores = {row.rationale_id: row.scores for row in run.table("step_scores")}
     rounds: dict[str, int] = {}
     for selection in run.table("selections", f"{arm}-"):
         if selection.kept:
             rounds.setdefault(selection.rationale_id, selection.round)
     for row in kept_rationales(run, arm):
         problem = problems[row.problem_id]
-        yield _shared(problem, row, labels.get(row.id, {})) | _row(problem, row, verdicts[row.id], rounds[row.id])
+        facts = _row(problem, row, verdicts[row.id], rounds[row.id], scores.get(row.id))
+        yield _shared(problem, row, labels.get(row.id, {})) | facts
 
 
 def near_miss_rows(run: RunFolder) -> Iterator[dict[str, Any]]:

@@ -14,10 +14,11 @@ from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, model_validator
 
 from data.config import Config
 from data.errors import UserError
+from prm.training_config import PrmTrainingConfig
 from star.balance import BalanceConfig
 from star.corruption import CorruptionConfig
 from star.generation.base import SamplingParams
@@ -91,10 +92,24 @@ class NearMissConfig(CorruptionConfig):
     """Kept rationales, drawn by hash, that near-misses are made of; 0 makes none."""
 
 
+class PrmStageConfig(PrmTrainingConfig):
+    """A process reward model of the run's own rationales, after the last round."""
+
+    enabled: bool = False
+    solutions: int = Field(default=8000, ge=1)
+    """Labelled solutions that it is trained on at most, drawn by hash."""
+    dev_share: float = Field(default=0.1, gt=0, lt=1)
+    """Share of their problems by which the best weights are chosen and the scores calibrated."""
+    samples: int = Field(default=16, ge=2)
+    """Samples of each dev and test problem among which it chooses."""
+
+
 class PpoStageConfig(PpoConfig):
     """PPO after the last round."""
 
     enabled: bool = False
+    rewards: Literal["symbolic", "prm"] = "symbolic"
+    """Who scores the steps: the step checker, or the run's own PRM."""
 
 
 class Recipe(Config):
@@ -118,6 +133,7 @@ class Recipe(Config):
     sft: SftConfig = SftConfig()
     promotion: PromotionConfig = PromotionConfig()
     near_misses: NearMissConfig = NearMissConfig()
+    prm: PrmStageConfig = PrmStageConfig()
     ppo: PpoStageConfig = PpoStageConfig()
     rounds: int = Field(default=3, ge=1)
     """STaR rounds; each trains from the base again."""
@@ -133,6 +149,12 @@ class Recipe(Config):
     """The run stops if more than this share of a round's checks could not be decided."""
     threads: int = Field(default=0, ge=0)
     """CPU threads for the model; 0 means all. Fixed by the first run, since floating point depends on it."""
+
+    @model_validator(mode="after")
+    def _prm_for_ppo(self) -> Recipe:
+        if self.ppo.enabled and self.ppo.rewards == "prm" and not self.prm.enabled:
+            raise ValueError("ppo.rewards is prm, but prm.enabled is false")
+        return self
 
 
 class _UniqueKeyLoader(yaml.SafeLoader):

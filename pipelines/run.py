@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -21,12 +22,15 @@ from pipelines.dataset import write_dataset
 from pipelines.labels import write_labels
 from pipelines.policy import base_policy
 from pipelines.ppo import PpoStage
+from pipelines.prm_stage import PrmStage
 from pipelines.problems import load_problems, split_dev
 from pipelines.progress import say
 from pipelines.recipe import Recipe
 from pipelines.report import write_report
 from pipelines.run_dir import RunFolder
 from pipelines.stages import Context, evaluate
+from prm.scoring.base import Scorer
+from star.ppo.judging import StepScorer
 
 
 def run_recipe(recipe: Recipe, root: Path, *, fresh: bool = False) -> RunFolder:
@@ -68,6 +72,11 @@ def _environment(run: RunFolder, recipe: Recipe) -> dict[str, Any]:
     return {"threads": threads, "device": device, **versions}
 
 
+def _step_scores(scorer: Scorer) -> StepScorer:
+    """A PRM's scores of one solution's steps."""
+    return lambda problem, steps: scorer.score(problem, steps).scores
+
+
 def _run_arms(context: Context, train: Sequence[Problem], test: Sequence[Problem]) -> None:
     """The main arm and its dataset, then the comparison, whose failure must not cost the dataset."""
     run, recipe = context.run, context.recipe
@@ -86,10 +95,14 @@ def _run_arms(context: Context, train: Sequence[Problem], test: Sequence[Problem
     best = Arm(context, base, STAR, rationalizes, train, dev, test).run()
     run.note("promoted", best.name)
     write_labels(context, STAR)
+    scorer = PrmStage(context, best, dev, test).run() if recipe.prm.enabled else None
     with run.stage("dataset"):
         write_dataset(run, STAR)
     if recipe.ppo.enabled:
-        PpoStage(context, best, train, dev, test).run()
+        ppo = PpoStage(context, best, train, dev, test)
+        if scorer and recipe.ppo.rewards == "prm":
+            ppo = replace(ppo, scorer=_step_scores(scorer), scorer_revision=scorer.revision)
+        ppo.run()
     if recipe.compare_without_rationalization and rationalizes:
         Arm(context, base, WITHOUT, False, train, dev, test).run()
     run.drop_stale()

@@ -1,0 +1,241 @@
+"""The PRM of a run: trained on the labels of the run's own rationales, judged on its dev problems, and put to use.
+
+Labels are what two sources agree on: a rationale with the right answer and no wrong step is right throughout; one with
+a wrong step is right up to it; near-misses are known by construction. A wrong answer without a step that can be called
+wrong teaches nothing. It scores the dataset's rationales, and chooses among samples of the test problems.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from data.batching import batched
+from data.ids import content_id, derive_seed
+from data.model_folder import weights_revision
+from data.records import Origin, Problem, Rationale, Status, StepScores, Verdict
+from pipelines.dataset import kept_rationales
+from pipelines.policy import Policy
+from pipelines.progress import say, track
+from pipelines.stages import CODE_VERSION, Context, Draw, sample
+from prm import load_scorer
+from prm.labels import LabelledSolution, label_symbolic, values_up_to
+from prm.scoring.base import ScoreItem, Scorer
+
+if TYPE_CHECKING:
+    from prm.evaluation import BestOfN
+    from prm.model import LoadedPrm
+    from prm.training import PrmTrainingReport
+    from prm.training_fit import Sample
+    from prm.training_rows import TrainingRow
+
+PRM = "prm"
+_SHARD = 1000
+"""Rationales scored as one unit."""
+
+
+def agreed_labels(problem: Problem, rationale: Rationale, verdict: Verdict) -> LabelledSolution | None:
+    """What the step checker and the final answer agree on; None where that is nothing.
+
+    Args:
+        problem: of the rationale.
+        rationale: a plain or rationalized sample.
+        verdict: on its final answer.
+    """
+    if verdict.status is Status.UNDECIDED:
+        return None
+    right = verdict.status is Status.CORRECT
+    found = label_symbolic(problem.prompt, rationale.steps, gold=problem.answer, outcome=right)
+    n_steps = len(rationale.steps)
+    if found.first_error < 0 and not right:
+        return None
+    values = (1.0,) * n_steps if found.first_error < 0 else values_up_to(found.first_error, n_steps)
+    return replace(found, values=values, source="consensus")
+
+
+@dataclass(frozen=True, slots=True)
+class PrmStage:
+    """Training, judging and use of the PRM of one run."""
+
+    context: Context
+    start: Policy
+    """The policy whose samples it is to judge, and the backbone that it begins with."""
+    dev: Sequence[Problem]
+    test: Sequence[Problem]
+
+    def run(self) -> Scorer:
+        """Train and use the PRM, or read what was done.
+
+        Raises:
+            UserError: there are no labels to train on, or no dev problems.
+        """
+        run = self.context.run
+        # Samples to choose from: of the dev problems to fit the reading by, of the test problems to report.
+        dev, test = (self._candidates(place, problems) for place, problems in enumerate((self.dev, self.test)))
+        self.start.release()
+        solutions = list(self._solutions())
+        with run.stage("prm · train"):
+            run.checkpoint(PRM, self._key(solutions, dev), lambda folder: self._make(folder, solutions, dev))
+        scorer = load_scorer(str(run.root / "checkpoints" / PRM))
+        with run.stage("prm · score"):
+            self._score(scorer, kept_rationales(run, "star"))
+            self._report(scorer, test)
+        return scorer
+
+    def _candidates(self, place: int, problems: Sequence[Problem]) -> list[list[Sample]]:
+        """Checked samples of each problem, drawn by the policy."""
+        from prm.training_fit import Sample
+
+        recipe, verdicts = self.context.recipe, dict[str, Verdict]()
+        levels = set(recipe.target_difficulties)
+        problems = [problem for problem in problems if not levels or problem.difficulty in levels]
+        n = recipe.prm.samples
+        draw = Draw(PRM, self.start.round + 1, "pilot", n, recipe.sampling.params(temperature=1.0), place)
+        rows = sample(self.context, self.start, draw, problems, verdicts)
+        return [
+            [
+                Sample(problem=problem.prompt, steps=row.steps, answer=row.answer,
+                       correct=verdicts[row.id].status is Status.CORRECT)
+                for row in group if row.steps
+            ]
+            for problem, group in zip(problems, batched(rows, n), strict=True)
+        ]  # fmt: skip
+
+    def _solutions(self) -> Iterator[LabelledSolution]:
+        """Labelled solutions of the training problems, each text once, drawn by hash where there are too many."""
+        run, recipe = self.context.run, self.context.recipe
+        problems = {problem.id: problem for problem in run.table("problems")}
+        verdicts = {row.rationale_id: row for row in run.table("verdicts", "star-")}
+        found: dict[str, LabelledSolution] = {}
+        for row in run.table("rationales", "star-"):
+            labelled = agreed_labels(problems[row.problem_id], row, verdicts[row.id]) if row.steps else None
+            if labelled:
+                found.setdefault(labelled.id, labelled)
+        first_wrong = {label.rationale_id: label.step for label in run.table("step_labels", "near_miss-")
+                       if label.value == 0}  # fmt: skip
+        for row in run.table("rationales", "near_miss-"):
+            assert row.origin is Origin.CORRUPTED
+            problem = problems[row.problem_id]
+            values = values_up_to(first_wrong[row.id], len(row.steps))
+            labelled = LabelledSolution(problem=problem.prompt, steps=row.steps, values=values, source="near_miss",
+                                        outcome=row.answer == problem.answer)  # fmt: skip
+            found.setdefault(labelled.id, labelled)
+        order = sorted(found.values(), key=lambda row: derive_seed("prm rows", recipe.seed, row.id))
+        yield from order[: recipe.prm.solutions]
+
+    def _key(self, solutions: Sequence[LabelledSolution], dev: Sequence[Sequence[Sample]]) -> str:
+        texts = (f"{row.id} {row.values}" for row in solutions)
+        chosen = ("".join(one.steps) for group in dev for one in group)
+        return content_id("prm", self.start.revision, self.context.recipe.prm.model_dump_json(), CODE_VERSION, *texts,
+                          "dev", *chosen)  # fmt: skip
+
+    def _make(
+        self, folder: Path, solutions: Sequence[LabelledSolution], dev: Sequence[Sequence[Sample]]
+    ) -> dict[str, Any]:
+        from prm.encode import EncoderConfig
+        from prm.model import build_prm, save_prm
+        from prm.model_config import ModelForm
+        from prm.training_fit import fit_prm
+        from prm.training_rows import split_by_problem
+
+        config, seed = self.context.recipe.prm, derive_seed(self.context.recipe.seed, PRM)
+        loaded = build_prm(self.start.path, ModelForm(), EncoderConfig(), seed=seed)
+        loaded.config = loaded.config.model_copy(update={"base_model": self.start.name})
+        train, held = split_by_problem(solutions, config.dev_share, seed=seed)
+        report = self._train(loaded, train, held, folder)
+        fit_prm(loaded, held, dev)
+        save_prm(loaded, folder)
+        return {
+            "steps": report.steps,
+            "rows": report.rows,
+            "tokens": report.tokens,
+            "losses": [report.losses[0], report.losses[-1]],
+            "parent": self.start.revision,
+            "parent_name": self.start.name,
+            "sources": dict(Counter(row.source for row in train)),
+            "blessed": loaded.config.blessed,
+            "quality": _quality(loaded, held),
+            "revision": weights_revision(folder),
+        }
+
+    def _train(
+        self, loaded: LoadedPrm, train: Sequence[LabelledSolution], dev: Sequence[LabelledSolution], folder: Path
+    ) -> PrmTrainingReport:
+        from prm.training import train_prm
+        from prm.training_state import TrainingState
+
+        config, seed = self.context.recipe.prm, derive_seed(self.context.recipe.seed, PRM)
+        rows, held = self._rows(loaded, train), self._rows(loaded, dev)
+        key = content_id("prm state", config.model_dump_json(), *(row.id for row in train))
+        state = TrainingState(folder.with_name(f"{PRM}.training.safetensors"), key=key, every_s=config.save_every_s)
+        with track("prm · train", config.steps) as bar:
+            report = train_prm(loaded, rows, config, seed=seed, dev=held, state=state,
+                               on_step=lambda step, _, loss: bar.reach(step, f"loss {loss:.3f}"))  # fmt: skip
+        state.clear()
+        return report
+
+    def _rows(self, loaded: LoadedPrm, solutions: Sequence[LabelledSolution]) -> list[TrainingRow]:
+        from prm.training_rows import prepare_rows
+
+        counts: Counter[str] = Counter()
+        rows = prepare_rows(loaded.encoder, solutions, self.context.recipe.prm, counts)
+        del counts["encoded"]
+        if counts:
+            say(f"prm: not trained on: {dict(counts)}")
+        return rows
+
+    def _score(self, scorer: Scorer, rationales: Sequence[Rationale]) -> None:
+        """Store the PRM's scores of the dataset's rationales."""
+        run = self.context.run
+        problems = {problem.id: problem for problem in run.table("problems")}
+
+        def compute(shard: Sequence[Rationale]) -> list[StepScores]:
+            items = [ScoreItem(problems[row.problem_id].prompt, row.steps, row.id) for row in shard]
+            return [found for found in scorer.score_batch(items) if found.scores]
+
+        for place, shard in enumerate(batched(rationales, _SHARD)):
+            key = content_id("score", scorer.revision, CODE_VERSION, *(row.id for row in shard))
+            run.unit("step_scores", f"{PRM}-{place:05d}", key, partial(compute, shard))
+
+    def _report(self, scorer: Scorer, test: Sequence[Sequence[Sample]]) -> None:
+        """Note what choosing among samples of the test problems gives."""
+        from prm.evaluation import best_of_n_curve
+        from prm.training_fit import scored_candidates
+
+        groups = [group for group in scored_candidates(scorer, test) if group]
+        n = self.context.recipe.prm.samples
+        sizes = sorted({size for size in (1, 2, 4, 8, 16, 32, 64) if size < n} | {n})
+        curve = best_of_n_curve(groups, scorer.reading, sizes)
+        self.context.run.note("best_of_n", {
+            "problems": len(groups), "reading": scorer.reading.model_dump(mode="json"),
+            "curve": [{"n": size, **_rounded(row)} for size, row in curve.items()],
+        })  # fmt: skip
+
+
+def _rounded(row: BestOfN) -> dict[str, float]:
+    return {name: round(value, 2) for name, value in row._asdict().items()}
+
+
+def _quality(loaded: LoadedPrm, dev: Sequence[LabelledSolution]) -> dict[str, float]:
+    """Step AUC, first-error F1 and calibration error on the labelled dev solutions."""
+    from prm.evaluation import auc, calibration_error, first_error_scores
+    from prm.scoring.local import TransformersScorer
+
+    scorer = TransformersScorer(loaded)
+    rows = [(row, found.scores) for row, found in zip(dev, scorer.score_batch(dev), strict=True) if found.scores]
+    pairs = [(value, score) for row, scores in rows for value, score in zip(row.values, scores, strict=True)
+             if value is not None]  # fmt: skip
+    values, scores = [value for value, _ in pairs], [score for _, score in pairs]
+    errors = first_error_scores(
+        [row.first_error for row, _ in rows], [scorer.reading.first_error(scores) for _, scores in rows]
+    )
+    return {
+        "solutions": len(rows),
+        "step_auc": round(auc([value > 0.5 for value in values], scores), 4),
+        "first_error_f1": round(errors.f1, 2),
+        "calibration_error": round(calibration_error(values, scores), 4),
+    }
