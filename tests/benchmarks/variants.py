@@ -1,6 +1,6 @@
 """Self-training variants side by side: every shipped recipe on the embedded model, same problems, same evaluation.
 
-    python tests/benchmarks/variants.py [OUT.json] [RECIPE ...]
+    python tests/benchmarks/variants.py [OUT.json] [RECIPE ...] [KEY=VALUE ...]
 
 Prints a table: held-out accuracy on the target difficulties before and after, on the hardest, samples drawn, tokens
 trained on, seconds. `tests/benchmarks/results/variants.json` is the stored result.
@@ -21,9 +21,9 @@ from pipelines.summary import last_promoted, summarize
 VARIANTS = ("star", "star-no-rationalization", "rft", "rest-em", "b-star", "expert-iteration")
 
 
-def measure(name: str, folder: Path) -> dict[str, Any]:
+def measure(name: str, changes: list[str], folder: Path) -> dict[str, Any]:
     """Figures of one recipe."""
-    run = run_recipe(load_recipe(name), folder)
+    run = run_recipe(load_recipe(name, changes), folder)
     summary = summarize(run)
     last = last_promoted(summary, {place[:2] for place in summary.accuracy})
     assert last is not None
@@ -43,10 +43,10 @@ def measure(name: str, folder: Path) -> dict[str, Any]:
 def main() -> None:
     """Run the recipes, print and store."""
     out = Path(sys.argv[1]) if len(sys.argv) > 1 else None
-    rows = []
-    for name in sys.argv[2:] or VARIANTS:
+    changes, rows = [word for word in sys.argv[2:] if "=" in word], []
+    for name in [word for word in sys.argv[2:] if word not in changes] or VARIANTS:
         with tempfile.TemporaryDirectory() as folder:
-            rows.append(measure(name, Path(folder) / "run"))
+            rows.append(measure(name, changes, Path(folder) / "run"))
         print(json.dumps(rows[-1]), flush=True)
     print(f"{'recipe':26}{'targets':>9}{'hardest':>9}{'samples':>9}{'M tokens':>10}{'seconds':>9}")
     for row in rows:
