@@ -12,6 +12,8 @@ from typing import Annotated
 
 import typer
 
+from pipelines import prm_commands
+
 app = typer.Typer(
     name="stepstar",
     no_args_is_help=True,
@@ -133,6 +135,12 @@ def convert(
     from star.convert import convert_gguf
 
     print(convert_gguf(gguf, folder))
+
+
+app.command()(prm_commands.score)
+app.command("train-prm")(prm_commands.train_prm)
+app.command("eval-prm")(prm_commands.eval_prm)
+app.command()(prm_commands.label)
 
 
 def main() -> None:

@@ -8,16 +8,15 @@ from __future__ import annotations
 
 import difflib
 import json
-import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-import yaml
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, model_validator
 
 from data.config import Config
 from data.errors import UserError
+from pipelines.overrides import apply_override, checked, read_yaml
 from prm.training_config import PrmTrainingConfig
 from star.balance import BalanceConfig
 from star.corruption import CorruptionConfig
@@ -157,25 +156,6 @@ class Recipe(Config):
         return self
 
 
-class _UniqueKeyLoader(yaml.SafeLoader):
-    """Safe YAML that refuses a key given twice."""
-
-    def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
-        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
-        twice = {str(key) for key in keys if keys.count(key) > 1}
-        if twice:
-            raise yaml.constructor.ConstructorError(
-                None, None, f"the key '{twice.pop()}' is given twice", node.start_mark
-            )
-        return dict(super().construct_mapping(node, deep))
-
-
-# YAML 1.1 reads 1e-3, without a dot, as text.
-_UniqueKeyLoader.add_implicit_resolver(
-    "tag:yaml.org,2002:float", re.compile(r"[-+]?[0-9]+(\.[0-9]*)?[eE][-+]?[0-9]+\Z"), list("-+0123456789")
-)
-
-
 def shipped_recipes() -> list[str]:
     """Names of the recipes in the package."""
     return sorted(file.stem for file in RECIPES.glob("*.yaml"))
@@ -196,21 +176,18 @@ def load_recipe(name: str, overrides: Iterable[str] = ()) -> Recipe:
         text = file.read_text(encoding="utf-8")
     except UnicodeDecodeError as error:
         raise UserError(f"{file}: not UTF-8.", "Save it as UTF-8.") from error
-    content = _read_yaml(text, str(file))
+    content = read_yaml(text, str(file))
     if not isinstance(content, dict):
         raise UserError(f"{file}: not a mapping of keys to values.", "See a shipped recipe for the form.")
     for override in overrides:
-        _apply(content, override)
+        apply_override(content, override)
     return parse_recipe(content, where=f"recipe {name}")
 
 
 def parse_recipe(content: Mapping[str, Any], *, where: str) -> Recipe:
     """Check a plain mapping and make it a recipe; one line for the first mistake."""
-    try:
-        # As config.json will hold it, so that a recipe read back is equal (JSON has no integer keys).
-        return Recipe.model_validate(json.loads(json.dumps(content, default=str)))
-    except ValidationError as error:
-        raise _user_error(error, where) from error
+    # As config.json will hold it, so that a recipe read back is equal (JSON has no integer keys).
+    return checked(Recipe, json.loads(json.dumps(content, default=str)), where=where)
 
 
 def differences(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = "") -> list[str]:
@@ -223,63 +200,3 @@ def differences(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = ""
         elif before != after:
             lines.append(f"{prefix}{key}: {before} -> {after}")
     return lines
-
-
-def _read_yaml(text: str, where: str) -> Any:
-    try:
-        return yaml.load(text, Loader=_UniqueKeyLoader)
-    except yaml.YAMLError as error:
-        raise UserError(f"{where}: {' '.join(str(error).split())}", "Mend the YAML.") from error
-
-
-def _apply(content: dict[str, Any], override: str) -> None:
-    """Set one dotted path of a nested mapping."""
-    path, equals, value = override.partition("=")
-    if not equals or not path:
-        raise UserError(f"'{override}' is no override.", "Write key.path=value, e.g. sampling.n=8.")
-    *parents, last = path.split(".")
-    place = content
-    for parent in parents:
-        place = place.setdefault(parent, {})
-        if not isinstance(place, dict):
-            raise UserError(f"'{path}': '{parent}' is not a section.", "See the recipe for its sections.")
-    place[last] = _read_yaml(value, override)
-
-
-def _user_error(error: ValidationError, where: str) -> UserError:
-    """The first mistake that pydantic found, in one line, with the cure."""
-    first = error.errors()[0]
-    path = ".".join(str(part) for part in first["loc"])
-    if first["type"] == "extra_forbidden":
-        return UserError(f"{where}: unknown key '{path}'.", _nearest_key(path, first["loc"]))
-    if first["type"] == "missing":
-        return UserError(f"{where}: the key '{path}' is missing.", "Add it; see a shipped recipe.")
-    return UserError(
-        f"{where}: {path} = {first['input']!r}: {first['msg'].lower()}.", "Mend the recipe or the override."
-    )
-
-
-def _nearest_key(path: str, location: tuple[int | str, ...]) -> str:
-    """What the user may have meant: that very key in another section, or one of like name beside it."""
-    *parents, last = path.split(".")
-    beside = _keys_beside(location)
-    near = [".".join([*parents, name]) for name in difflib.get_close_matches(last, beside, 1)]
-    meant = [found for found in _all_keys(Recipe) if found.split(".")[-1] == last] or near
-    return f"Did you mean '{meant[0]}'?" if meant else f"Known: {', '.join(beside)}."
-
-
-def _all_keys(model: Any, prefix: str = "") -> list[str]:
-    """Dotted paths of all keys of a config."""
-    keys = []
-    for name, described in model.model_fields.items():
-        nested = isinstance(described.annotation, type) and issubclass(described.annotation, Config)
-        keys += _all_keys(described.annotation, f"{prefix}{name}.") if nested else [f"{prefix}{name}"]
-    return keys
-
-
-def _keys_beside(location: tuple[int | str, ...]) -> list[str]:
-    """The keys that are allowed where an unknown one stands."""
-    model: Any = Recipe
-    for part in location[:-1]:
-        model = model.model_fields[part].annotation
-    return list(model.model_fields)
