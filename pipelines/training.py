@@ -12,10 +12,11 @@ from data.records import Problem, Rationale
 from pipelines.policy import Policy
 from pipelines.progress import say, track
 from pipelines.stages import CODE_VERSION, Context
+from prm.training_state import TrainingState
 from star.checkpoints import LoadedModel, load_checkpoint, save_checkpoint
 from star.encoding import encode_completion, encode_prompt, pad_id
-from star.sft import Row, TrainingReport, fine_tune
-from star.training_state import TrainingState
+from star.distributed import train
+from star.sft import Row, TrainingReport
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +66,9 @@ class Training:
 
     def _make(self, folder: Path, state: TrainingState) -> dict[str, Any]:
         """Train and save; returns what the manifest records. No wall time: made again, it must be the same file."""
-        loaded = load_checkpoint(self.base.path, revision=self.base.hub_revision, dtype="float32")
+        # Several processes load it each for themselves: the first GPU is left to them.
+        device = "cpu" if self.context.recipe.sft.processes > 1 else "auto"
+        loaded = load_checkpoint(self.base.path, revision=self.base.hub_revision, dtype="float32", device=device)
         assert loaded.revision == self.base.revision, "a round must train from the base"
         model, report = self._fine_tune(loaded, state)
         if report.note:
@@ -97,13 +100,15 @@ class Training:
         ]
         steps = config.capped(config.steps_of_round(self.round), len(rows))
         with track(self._label, steps) as bar:
-            return fine_tune(
-                loaded.model,
+            return train(
+                loaded,
                 rows,
                 config,
+                revision=self.base.hub_revision,
                 steps=steps,
                 pad=pad_id(tokenizer),
                 seed=self.seed,
+                folder=self.context.run.root / "checkpoints" / f"{self.name}.job",
                 state=state,
                 on_step=lambda step, _, loss: bar.reach(step, f"loss {loss:.3f}"),
             )

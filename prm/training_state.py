@@ -1,8 +1,9 @@
 """Where a training stands, in one safetensors file, for exact resume: weights, moments, position, and the best so far.
 
-The order of the batches is drawn from the seed before the first step and nothing else is random, so weights, moments
-and the number of steps done are the whole state: a training that goes on from it ends with the bits of one that never
-stopped. The file is whole or absent; one that belongs to another training, or is damaged, is not used.
+The order of the batches is drawn from the seed before the first step, and whatever a step draws from the seed and its
+number, so weights, moments and the number of steps done are the whole state: a training that goes on from it ends with
+the bits of one that never stopped. The file is whole or absent; one that belongs to another training, or is damaged, is
+not used. Serves PRM and fine-tuning both, weights that are sharded over processes included.
 """
 
 from __future__ import annotations
@@ -25,6 +26,8 @@ class Progress:
     """(steps done, first-error F1 on the dev rows, dev loss) of each evaluation."""
     best: dict[str, Any] = field(default_factory=dict)
     """Weights at the best evaluation, on the CPU, by name; empty before the first."""
+    micro_batch_size: int = 0
+    """Rows of a forward pass since memory ran out; 0: as many as configured. Other passes sum in another order."""
 
 
 class TrainingState:
@@ -51,39 +54,50 @@ class TrainingState:
         try:
             with safe_open(str(self.file), framework="pt") as stream:
                 facts = json.loads((stream.metadata() or {}).get("training", "{}"))
-                if facts.get("key") != self.key:
+                if facts.pop("key", None) != self.key:
                     return Progress()
                 tensors = {name: stream.get_tensor(name) for name in stream.keys()}  # noqa: SIM118 - not a mapping
         except SafetensorError:
             return Progress()
         self._apply(weights, optimizer, tensors, len(facts["losses"]))
         best = {name.removeprefix("best."): tensor for name, tensor in tensors.items() if name.startswith("best.")}
-        return Progress(list(facts["losses"]), [tuple(row) for row in facts["evaluations"]], best)
+        evaluations = [tuple(row) for row in facts.get("evaluations", [])]
+        return Progress(facts["losses"], evaluations, best, facts.get("micro_batch_size", 0))
 
     def _apply(self, weights: dict[str, Any], optimizer: Any, tensors: dict[str, Any], steps: int) -> None:
         import torch
 
         with torch.no_grad():
             for name, weight in weights.items():
-                weight.copy_(tensors[f"weight.{name}"])
+                weight.copy_(_placed(tensors[f"weight.{name}"], weight))
                 optimizer.state[weight] = {
                     "step": torch.tensor(float(steps)),
-                    "exp_avg": tensors[f"mean.{name}"].to(weight.device),
-                    "exp_avg_sq": tensors[f"square.{name}"].to(weight.device),
+                    "exp_avg": _placed(tensors[f"mean.{name}"], weight),
+                    "exp_avg_sq": _placed(tensors[f"square.{name}"], weight),
                 }
+
+    def due(self) -> bool:
+        """Whether it is time to save."""
+        return time.monotonic() - self._saved >= self.every_s
 
     def save(self, weights: dict[str, Any], optimizer: Any, progress: Progress) -> None:
         """Save the state if it is time to."""
+        if self.due():
+            self.write(state_tensors(weights, optimizer), progress)
+
+    def write(self, tensors: dict[str, Any], progress: Progress) -> None:
+        """Replace the file.
+
+        Args:
+            tensors: `state_tensors`, whole ones.
+            progress: what was done.
+        """
         from safetensors.torch import save_file
 
-        if time.monotonic() - self._saved < self.every_s:
-            return
-        tensors: dict[str, Any] = {f"best.{name}": tensor for name, tensor in progress.best.items()}
-        for name, weight in weights.items():
-            moments = optimizer.state[weight]
-            tensors |= {f"weight.{name}": weight.detach(), f"mean.{name}": moments["exp_avg"]}
-            tensors[f"square.{name}"] = moments["exp_avg_sq"]
-        facts = {"key": self.key, "losses": progress.losses, "evaluations": progress.evaluations}
+        tensors = tensors | {f"best.{name}": tensor for name, tensor in progress.best.items()}
+        facts: dict[str, Any] = {"key": self.key, "losses": progress.losses, "evaluations": progress.evaluations}
+        if progress.micro_batch_size:
+            facts["micro_batch_size"] = progress.micro_batch_size
         partial = self.file.with_name(self.file.name + ".partial")
         self.file.parent.mkdir(parents=True, exist_ok=True)
         contiguous = {name: tensor.contiguous() for name, tensor in tensors.items()}
@@ -94,3 +108,24 @@ class TrainingState:
     def clear(self) -> None:
         """Remove the file: the training is over."""
         self.file.unlink(missing_ok=True)
+
+
+def state_tensors(weights: dict[str, Any], optimizer: Any) -> dict[str, Any]:
+    """Weights and AdamW's moments under the names that the file gives them."""
+    tensors: dict[str, Any] = {}
+    for name, weight in weights.items():
+        moments = optimizer.state[weight]
+        tensors |= {f"weight.{name}": weight.detach(), f"mean.{name}": moments["exp_avg"]}
+        tensors[f"square.{name}"] = moments["exp_avg_sq"]
+    return tensors
+
+
+def _placed(tensor: Any, weight: Any) -> Any:
+    """A whole tensor where a weight is: on its device and, if the weight is sharded, this process's part of it."""
+    tensor = tensor.to(weight.device)
+    if not hasattr(weight, "device_mesh"):
+        return tensor
+    from torch.distributed.tensor import distribute_tensor
+
+    # Every process has read the same file: nothing is sent.
+    return distribute_tensor(tensor, weight.device_mesh, weight.placements, src_data_rank=None)

@@ -6,7 +6,6 @@ read from safetensors, remote code is never run. `embedded` names the tiny model
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from data.errors import UserError
+from data.model_folder import check_folder, is_local, weights_revision
 
 EMBEDDED = Path(__file__).parent / "assets" / "tiny"
 """Folder of the embedded model; made by `python -m star.embedded`."""
@@ -37,58 +37,16 @@ def resolve(name: str) -> str:
     return str(EMBEDDED) if name == "embedded" else os.path.expanduser(name)
 
 
-def check_folder(folder: Path) -> None:
-    """Raise a UserError that names what a model folder lacks."""
-    if not folder.is_dir():
-        raise UserError(f"no model at '{folder}'.", "Give a folder, a hub id such as owner/name, or 'embedded'.")
-    missing = [] if (folder / "config.json").is_file() else ["config.json"]
-    if not any(folder.glob("*.safetensors")):
-        missing.append("weights (*.safetensors)")
-    if not any((folder / name).is_file() for name in ("tokenizer.json", "tokenizer.model", "vocab.json")):
-        missing.append("a tokenizer (tokenizer.json)")
-    if missing:
-        raise UserError(
-            f"the model folder '{folder}' lacks {', '.join(missing)}.",
-            "Save it again with `save_pretrained`, model and tokenizer both.",
-        )
-    _check_weights(folder)
-
-
-def _check_weights(folder: Path) -> None:
-    """Raise a UserError if a weights file is cut off: its header says how long it must be."""
-    from safetensors import SafetensorError, safe_open
-
-    for file in sorted(folder.glob("*.safetensors")):
-        try:
-            with safe_open(str(file), framework="np"):
-                pass
-        except SafetensorError as error:
-            raise UserError(f"the weights '{file}' are damaged ({error}).", "Copy or download them again.") from error
-
-
-def weights_revision(folder: Path) -> str:
-    """Hash over all weight files and the tokenizer of a folder, 16 hexadecimal digits."""
-    digest = hashlib.sha256()
-    for file in sorted([*folder.glob("*.safetensors"), *folder.glob("tokenizer.json")]):
-        digest.update(file.name.encode())
-        with file.open("rb") as stream:
-            while block := stream.read(1 << 20):
-                digest.update(block)
-    return digest.hexdigest()[:16]
-
-
-def is_local(path: str) -> bool:
-    """Whether a name means a folder rather than a hub id (`owner/name`)."""
-    return Path(path).exists() or path.startswith((".", "/", "~")) or path.count("/") != 1
-
-
-def load_checkpoint(name: str, *, revision: str | None = None, dtype: str = "auto") -> LoadedModel:
-    """Load a causal LM for inference or training, on the accelerator if there is one.
+def load_checkpoint(
+    name: str, *, revision: str | None = None, dtype: str = "auto", device: str = "auto"
+) -> LoadedModel:
+    """Load a causal LM for inference or training.
 
     Args:
         name: `embedded`, a local folder, or a hub id.
         revision: hub commit, tag or branch.
         dtype: `float32`, `bfloat16`, or `auto` (bfloat16 on a GPU, float32 elsewhere).
+        device: a torch device, or `auto` (an accelerator if there is one).
 
     Raises:
         UserError: the folder is incomplete, or the hub cannot be reached.
@@ -102,15 +60,15 @@ def load_checkpoint(name: str, *, revision: str | None = None, dtype: str = "aut
     path = resolve(name)
     if is_local(path):
         check_folder(Path(path))
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    precision = {"auto": torch.bfloat16 if device == "cuda" else torch.float32}.get(dtype) or getattr(torch, dtype)
+    place = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
+    precision = {"auto": torch.bfloat16 if place == "cuda" else torch.float32}.get(dtype) or getattr(torch, dtype)
     try:
         tokenizer = AutoTokenizer.from_pretrained(path, revision=revision)
         model = AutoModelForCausalLM.from_pretrained(path, revision=revision, dtype=precision, use_safetensors=True)
     except OSError as error:
         raise _not_loaded(name, error) from error
     tokenizer.padding_side = "left"
-    model.requires_grad_(False).eval().to(device)
+    model.requires_grad_(False).eval().to(place)
     commit = getattr(model.config, "_commit_hash", None)
     return LoadedModel(model, tokenizer, name, commit or weights_revision(Path(path)))
 

@@ -81,7 +81,7 @@ def forward_passes(rows: Sequence[Row], layout: Layout, micro_batch_size: int) -
 
     No pass is larger than `micro_batch_size` lines as long as the longest row.
     """
-    lengths = [len(row.prompt) + len(row.completion) for row in rows]
+    lengths = [row.n_tokens for row in rows]
     if layout is Layout.SPLIT:
         packs = first_fit(lengths, min(micro_batch_size * max(lengths), max(LINE_TOKENS, *lengths)))
         micro_batch_size = 1
@@ -100,7 +100,7 @@ def collate(lines: Sequence[Sequence[Row]], pad: int, device: Any) -> Batch:
     positions: list[list[int]] = []
     wanted: list[list[bool]] = []
     targets: list[int] = []
-    width = max(sum(len(row.prompt) + len(row.completion) for row in line) for line in lines)
+    width = max(sum(row.n_tokens for row in line) for line in lines)
     for line in lines:
         ids, places, marks = list[int](), list[int](), list[bool]()
         for row in line:
@@ -216,7 +216,8 @@ def choose_layout(model: Any, *, packing: bool) -> tuple[Layout, str]:
         why = _broken_promise(model, layout)
         if not why:
             return layout, ""
-    return Layout.PADDED, f"{type(model).__name__} is trained with padding: {why}"
+    name = type(getattr(model, "get_base_model", lambda: model)()).__name__.removeprefix("FSDP")
+    return Layout.PADDED, f"{name} is trained with padding: {why}"
 
 
 def _broken_promise(model: Any, layout: Layout) -> str:

@@ -1,13 +1,12 @@
 """Supervised fine-tuning on rationales: loss on the completion only, always from a given base.
 
 Deterministic for a given (base, rows, config, seed, thread count): the order is drawn from the seed, and so is whatever
-a model drops out in a step. The loss is the mean over the completion tokens of the whole optimizer batch, so neither
-gradient accumulation nor packing changes anything but speed and memory.
+a model drops out in a step. `star.sft_step` says why gradient accumulation, packing and the number of processes change
+nothing but speed and memory; `star.distributed` starts the processes.
 """
 
 from __future__ import annotations
 
-import math
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -15,14 +14,15 @@ from fractions import Fraction
 from itertools import pairwise
 from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from data.config import Config
 from data.errors import UserError
-from data.ids import derive_seed
-from star.lora import with_adapters
-from star.packing import Layout, attention_for, choose_layout, completion_loss, forward_passes
-from star.training_state import TrainingState
+from prm.training_state import Progress, TrainingState, state_tensors
+from star.lora import plain, trainable
+from star.packing import attention_for, choose_layout
+from star.ranks import Ranks
+from star.sft_step import Stepper
 
 
 class SftConfig(Config):
@@ -35,7 +35,11 @@ class SftConfig(Config):
     batch_size: int = Field(default=64, ge=1)
     """Rows of one optimizer step."""
     micro_batch_size: int = Field(default=64, ge=1)
-    """Rows of one forward pass, or as many tokens packed; lower it when memory is short."""
+    """Rows of one forward pass of a process, or as many tokens packed; halved by itself when memory runs out."""
+    processes: int = Field(default=1, ge=1)
+    """Processes that share each optimizer batch: one a GPU, or several on the cores of a CPU."""
+    strategy: Literal["ddp", "fsdp"] = "ddp"
+    """Of several processes: `ddp` holds the whole model in each, `fsdp` a part of weights, gradients and moments."""
     packing: bool = True
     """Lay several rows on one line without their seeing each other; a model that cannot is trained with padding."""
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
@@ -57,6 +61,12 @@ class SftConfig(Config):
     lora_targets: list[str] = Field(default_factory=list)
     """Names of the layers that get adapters, e.g. [q_proj, v_proj]; empty means all linear ones but the head."""
 
+    @model_validator(mode="after")
+    def _sharded_over_several(self) -> SftConfig:
+        if self.strategy == "fsdp" and self.processes == 1:
+            raise ValueError("strategy `fsdp` needs several processes; raise `sft.processes`, or leave it out")
+        return self
+
     def steps_of_round(self, round_: int) -> int:
         """Optimizer steps of a round, counted from 1: steps * growth ** (round - 1), as in STaR section 3."""
         # In floating point, 100 steps that grow by 15 % would be 114.
@@ -77,6 +87,11 @@ class Row:
     """What an error calls the row, e.g. the rationale's id."""
 
     @property
+    def n_tokens(self) -> int:
+        """Tokens of prompt and completion."""
+        return len(self.prompt) + len(self.completion)
+
+    @property
     def n_targets(self) -> int:
         """Tokens that are predicted: those of the completion that have one before them."""
         return len(self.completion) - (not self.prompt)
@@ -93,7 +108,7 @@ class TrainingReport:
     losses: tuple[float, ...]
     """Mean loss of each tenth of the training, nats a completion token."""
     note: str = ""
-    """Why rows were padded although packing was wished; empty if they were not."""
+    """What was not as configured, and why: rows padded although packing was wished, smaller forward passes."""
 
 
 def batch_order(n_rows: int, batch_size: int, steps: int, seed: int) -> list[list[int]]:
@@ -115,17 +130,6 @@ def learning_rate_at(step: int, total: int, config: SftConfig) -> float:
     return config.learning_rate * (1 - 0.9 * (step - warm) / max(1, total - warm))
 
 
-@dataclass(frozen=True, slots=True)
-class _Setting:
-    """What the steps of one training share."""
-
-    config: SftConfig
-    layout: Layout
-    pad: int
-    seed: int
-    steps: int
-
-
 def fine_tune(
     model: Any,
     rows: Sequence[Row],
@@ -136,8 +140,9 @@ def fine_tune(
     seed: int,
     state: TrainingState | None = None,
     on_step: Callable[[int, int, float], None] | None = None,
+    ranks: Ranks | None = None,
 ) -> tuple[Any, TrainingReport]:
-    """Train a model on rows and return it, in evaluation mode, adapters merged.
+    """Train a model on rows in this process and return it, in evaluation mode, adapters merged.
 
     Args:
         model: the base, in float32; changed in place.
@@ -148,106 +153,80 @@ def fine_tune(
         seed: seed of the order, of new adapters and of dropout.
         state: where the training is saved now and then, and resumed from, to the bit.
         on_step: called with (step, steps, loss) after each optimizer step.
+        ranks: this process among several that call this function alike; by default it is alone, whatever
+            `config.processes` says. Of sharded weights the first process alone gets the model, on the CPU.
 
     Raises:
-        UserError: no rows, adapters on layers that the model lacks, or a loss or gradient that is no longer a number
-            (stopped before the update).
+        UserError: no rows, adapters on layers that the model lacks, not enough memory for one row, or a loss or
+            gradient that is no longer a number (stopped before the update).
     """
+    import torch
+
     if not rows:
         raise UserError("nothing to train on: no rationale was kept.", "Use easier problems or more samples.")
-    layout, note = choose_layout(model, packing=config.packing)
+    ranks = ranks or Ranks()
     steps = config.capped(steps, len(rows))
     order = batch_order(len(rows), config.batch_size, steps, seed)
-    with attention_for(model, layout):
-        trained, losses = _train(model, rows, order, _Setting(config, layout, pad, seed, steps), state, on_step)
-    trained.requires_grad_(False).eval()
-    tokens = sum(len(rows[index].prompt) + len(rows[index].completion) for batch in order for index in batch)
-    return trained, TrainingReport(steps=steps, rows=len(rows), tokens=tokens, losses=_tenths(losses), note=note)
-
-
-def _train(
-    model: Any,
-    rows: Sequence[Row],
-    order: Sequence[Sequence[int]],
-    setting: _Setting,
-    state: TrainingState | None,
-    on_step: Callable[[int, int, float], None] | None,
-) -> tuple[Any, list[float]]:
-    """All steps, or those that are left; returns the model with its adapters merged, and the loss of each step."""
-    import torch
-
-    config = setting.config
-    torch.manual_seed(setting.seed)
-    if config.lora_rank:
-        model = with_adapters(model, rank=config.lora_rank, alpha=config.lora_alpha, targets=config.lora_targets)
-    else:
-        model.requires_grad_(True)
-    model.train()
-    if config.gradient_checkpointing:
-        _checkpointing(model, "enable")({"use_reentrant": False})
+    torch.manual_seed(seed)
+    model = trainable(model, config)
+    ranks.spread(model)
     weights = {name: weight for name, weight in model.named_parameters() if weight.requires_grad}
     optimizer = torch.optim.AdamW(weights.values(), lr=config.learning_rate, weight_decay=config.weight_decay)
-    losses = state.restore(weights, optimizer) if state else []
-    for step in range(len(losses), setting.steps):
-        losses.append(_step(model, optimizer, [rows[index] for index in order[step]], setting, step))
-        if state:
-            state.save(weights, optimizer, losses)
-        if on_step:
-            on_step(step + 1, setting.steps, losses[-1])
-    if config.gradient_checkpointing:
-        _checkpointing(model, "disable")()
-    return model.merge_and_unload() if config.lora_rank else model, losses
-
-
-def _step(model: Any, optimizer: Any, batch: Sequence[Row], setting: _Setting, step: int) -> float:
-    """One optimizer step; returns the mean loss over the batch's completion tokens, in nats."""
-    import torch
-
-    # A step's dropout depends on the step alone, so a training that goes on draws what it would have drawn.
-    torch.manual_seed(derive_seed("sft step", setting.seed, step))
-    for group in optimizer.param_groups:
-        group["lr"] = learning_rate_at(step, setting.steps, setting.config)
-    n_targets = sum(row.n_targets for row in batch)
-    optimizer.zero_grad(set_to_none=True)
-    total = torch.zeros((), device=model.device)
-    for lines in forward_passes(batch, setting.layout, setting.config.micro_batch_size):
-        with _autocast(model, setting.config):
-            loss = completion_loss(model, lines, setting.pad, setting.layout) / n_targets
-        loss.backward()
-        total += loss.detach()
-    norm = torch.nn.utils.clip_grad_norm_(optimizer.param_groups[0]["params"], 1.0)
-    if not (math.isfinite(total) and math.isfinite(norm)):
-        raise _no_number(model, batch, setting, step, total.item())
-    optimizer.step()
-    return float(total)
-
-
-def _checkpointing(model: Any, what: str) -> Any:
-    """The model's method that enables or disables recomputation; transformers renamed it in the course of version 5."""
-    return getattr(model, f"activation_checkpointing_{what}", None) or getattr(model, f"gradient_checkpointing_{what}")
-
-
-def _autocast(model: Any, config: SftConfig) -> Any:
-    """Where matrix products are computed in bfloat16, if they are to be."""
-    import torch
-
-    low = config.precision == "bfloat16" or (config.precision == "auto" and model.device.type == "cuda")
-    return torch.autocast(model.device.type, dtype=torch.bfloat16, enabled=low)
-
-
-def _no_number(model: Any, batch: Sequence[Row], setting: _Setting, step: int, total: float) -> UserError:
-    """The error of a step whose loss or gradient is no number; names the rows to blame, or else the batch."""
-    import torch
-
-    with torch.no_grad(), _autocast(model, setting.config):
-        losses = [completion_loss(model, [[row]], setting.pad, setting.layout).item() for row in batch]
-    bad = [row for row, loss in zip(batch, losses, strict=True) if not math.isfinite(loss)] or batch
-    names = ", ".join(row.name or str(row.completion[:8]) for row in bad[:5]) + (", ..." if len(bad) > 5 else "")
-    what = "gradient is no longer finite" if math.isfinite(total) else f"loss became {total}"
-    return UserError(
-        f"the training {what} at step {step + 1}, on {len(bad)} of its {len(batch)} rows: {names}.",
-        "Look at these rows, or lower `sft.learning_rate`.",
+    progress = state.restore(weights, optimizer) if state else Progress()
+    layout, note = choose_layout(model, packing=config.packing)
+    micro_batch_size = progress.micro_batch_size or config.micro_batch_size
+    stepper = Stepper(model, optimizer, config, layout, pad, seed, ranks, micro_batch_size)
+    with attention_for(model, layout):
+        _run(stepper, [[rows[index] for index in batch] for batch in order], progress, state, weights, on_step)
+    trained = plain(ranks.gather(model, weights), config)
+    tokens = sum(rows[index].n_tokens for batch in order for index in batch)
+    note = "; ".join(filter(None, (note, _smaller(progress, config))))
+    return trained, TrainingReport(
+        steps=steps, rows=len(rows), tokens=tokens, losses=_tenths(progress.losses), note=note
     )
+
+
+def _run(
+    stepper: Stepper,
+    batches: Sequence[Sequence[Row]],
+    progress: Progress,
+    state: TrainingState | None,
+    weights: dict[str, Any],
+    on_step: Callable[[int, int, float], None] | None,
+) -> None:
+    """All steps that are left; `progress` follows them."""
+    for step in range(len(progress.losses), len(batches)):
+        progress.losses.append(_step(stepper, batches[step], step, len(batches)))
+        if stepper.micro_batch_size < stepper.config.micro_batch_size:
+            progress.micro_batch_size = stepper.micro_batch_size
+        if state:
+            _save(state, stepper, weights, progress)
+        if on_step:
+            on_step(step + 1, len(batches), progress.losses[-1])
+
+
+def _step(stepper: Stepper, batch: Sequence[Row], step: int, steps: int) -> float:
+    """One optimizer step of the schedule; returns its loss."""
+    return stepper.step(batch, step, learning_rate_at(step, steps, stepper.config))
+
+
+def _save(state: TrainingState, stepper: Stepper, weights: dict[str, Any], progress: Progress) -> None:
+    """Save the state if it is time to; parts are put together by all processes at the same step."""
+    ranks, due = stepper.ranks, state.due()
+    if ranks.sharded:
+        due = bool(ranks.smallest(due, stepper.model.device))
+    if due and (ranks.sharded or ranks.first):
+        tensors = ranks.whole(state_tensors(weights, stepper.optimizer))
+        if ranks.first:
+            state.write(tensors, progress)
+
+
+def _smaller(progress: Progress, config: SftConfig) -> str:
+    """What to say of forward passes that had to become smaller; empty if none had."""
+    size = progress.micro_batch_size
+    if not size:
+        return ""
+    return f"memory ran out: forward passes of {size} rows instead of {config.micro_batch_size}; the loss is the same"
 
 
 def _tenths(losses: Sequence[float]) -> tuple[float, ...]:

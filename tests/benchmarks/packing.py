@@ -1,12 +1,14 @@
 """Fine-tuning with packing against the same training with padding: tokens a second, loss curves, peak memory.
 
-    python tests/benchmarks/packing.py GSM8K_TRAIN.jsonl[.gz] [STEPS] [BATCH] [MICRO] [ROUNDS]
+    python tests/benchmarks/packing.py GSM8K_TRAIN.jsonl[.gz] [STEPS] [BATCH] [MICRO] [ROUNDS] [OUT.json]
 
 A Llama of 4 million parameters, drawn at random, is trained on GSM8K questions and solutions in tokens of a vocabulary
 of 2,000 learnt from them: the same rows in the same steps, in float32 on one CPU thread, `MICRO` rows a forward pass
 (default: the whole batch; with fewer, padding puts rows of like length together). Every training is a process of its
-own; the two kinds take turns, ROUNDS times. Prints for each kind the best of its rounds, then ratio and largest
-difference of the losses. The first step warms up and is not timed.
+own; the two kinds take turns, ROUNDS times; a third, once, accumulates gradients over passes of an eighth of the rows,
+and its losses must be those of the large batch. Prints for each kind the best of its rounds, then ratio and largest
+differences of the losses. The first step warms up and is not timed. `tests/benchmarks/results/packing.json` is the
+stored result of 24 steps of 32 rows, all in one pass.
 """
 
 from __future__ import annotations
@@ -51,6 +53,10 @@ def encode(pairs: list[tuple[str, str]]) -> list[Any]:
     return [Row(question.ids, [*solution.ids, 0]) for question, solution in zip(encoded, encoded, strict=True)]
 
 
+ACCUMULATED = 8
+"""Into how many times smaller passes the third kind of training cuts its batches."""
+
+
 def train(path: Path, steps: int, batch: int, micro: int, packing: bool) -> dict[str, Any]:
     """One training; what it did and cost."""
     import torch
@@ -86,40 +92,68 @@ def train(path: Path, steps: int, batch: int, micro: int, packing: bool) -> dict
     }
 
 
-def in_a_process(arguments: list[str], packing: bool) -> dict[str, Any]:
+def in_a_process(path: str, steps: int, batch: int, micro: int, packing: bool) -> dict[str, Any]:
     """The same in a process of its own, so that peak memory is its own."""
+    arguments = [path, *(str(number) for number in (steps, batch, micro))]
     command = [sys.executable, __file__, *arguments, "packed" if packing else "padded"]
     done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
     return dict(json.loads(done.stdout.splitlines()[-1]))
 
 
-def main() -> None:
-    """Print the comparison."""
-    path, *numbers = sys.argv[1:]
-    steps, batch, *rest = [int(number) for number in numbers] + [24, 32][len(numbers) :]
-    micro, rounds = rest + [batch, 2][len(rest) :]
-    arguments = [path, *(str(number) for number in (steps, batch, micro))]
+def largest_difference(one: dict[str, Any], other: dict[str, Any]) -> float:
+    """Between the losses of a step of two trainings, nats a token."""
+    return max(abs(first - second) for first, second in zip(one["losses"], other["losses"], strict=True))
+
+
+def compare(path: str, steps: int, batch: int, micro: int, rounds: int) -> dict[str, Any]:
+    """All trainings; the figures, and each kind's best round."""
     results: dict[bool, list[dict[str, Any]]] = {True: [], False: []}
     for round_ in range(rounds):
         for packing in (True, False) if round_ % 2 == 0 else (False, True):
-            results[packing].append(in_a_process(arguments, packing))
-    first = results[True][0]
+            results[packing].append(in_a_process(path, steps, batch, micro, packing))
+    accumulated = in_a_process(path, steps, batch, max(1, batch // ACCUMULATED), True)
+    packed, padded = (max(results[packing], key=lambda one: one["cpu_rate"]) for packing in (True, False))
+    kinds = {"packed": packed, "padded": padded, "accumulated": accumulated}
+    return {
+        "steps": steps, "batch": batch, "micro": micro, "rounds": rounds,
+        "tokens": packed["tokens"], "mean": packed["mean"], "longest": packed["longest"],
+        "ratio": packed["cpu_rate"] / padded["cpu_rate"],
+        "ratio_wall": packed["wall_rate"] / padded["wall_rate"],
+        "largest_difference_padded": largest_difference(packed, padded),
+        "largest_difference_accumulated": largest_difference(packed, accumulated),
+        "first_loss": packed["losses"][0], "last_loss": packed["losses"][-1],
+        "rates": {name: [one["cpu_rate"] for one in results[name == "packed"]] for name in ("packed", "padded")},
+        "kinds": {name: {key: one[key] for key in ("cpu_rate", "wall_rate", "peak_mb", "before_mb")}
+                  for name, one in kinds.items()},
+    }  # fmt: skip
+
+
+def main() -> None:
+    """Print the comparison, and store it if a file is named."""
+    path, *words = sys.argv[1:]
+    out = Path(words.pop()) if words and words[-1].endswith(".json") else None
+    numbers = [int(word) for word in words]
+    steps, batch, *rest = numbers + [24, 32][len(numbers) :]
+    micro, rounds = rest + [batch, 2][len(rest) :]
+    found = compare(path, steps, batch, micro, rounds)
     print(
-        f"{steps} steps of {batch} rows, {micro} a forward pass; rows of {first['mean']:.0f} tokens on average, "
-        f"{first['longest']} at most; {first['tokens']} tokens timed"
+        f"{steps} steps of {batch} rows, {micro} a forward pass; rows of {found['mean']:.0f} tokens on average, "
+        f"{found['longest']} at most; {found['tokens']} tokens timed"
     )
-    for packing, name in ((True, "packed"), (False, "padded")):
-        best = max(results[packing], key=lambda one: one["cpu_rate"])
-        rates = ", ".join(f"{one['cpu_rate']:.0f}" for one in results[packing])
+    for name, kind in found["kinds"].items():
+        rates = ", ".join(f"{rate:.0f}" for rate in found["rates"].get(name, [kind["cpu_rate"]]))
         print(
-            f"{name}: {best['cpu_rate']:.0f} tokens a CPU second ({rates}), {best['wall_rate']:.0f} a second, "
-            f"peak {best['peak_mb']:.0f} MB ({best['peak_mb'] - best['before_mb']:.0f} above the loaded model)"
+            f"{name}: {kind['cpu_rate']:.0f} tokens a CPU second ({rates}), {kind['wall_rate']:.0f} a second, "
+            f"peak {kind['peak_mb']:.0f} MB ({kind['peak_mb'] - kind['before_mb']:.0f} above the loaded model)"
         )
-    packed, padded = (max(one["cpu_rate"] for one in results[packing]) for packing in (True, False))
-    pairs = zip(results[True][0]["losses"], results[False][0]["losses"], strict=True)
-    largest = max(abs(one - other) for one, other in pairs)
-    ends = f"{first['losses'][0]:.3f} to {first['losses'][-1]:.3f}"
-    print(f"ratio {packed / padded:.2f}; loss {ends}, largest difference of a step {largest:.1e}")
+    print(
+        f"ratio {found['ratio']:.2f}; loss {found['first_loss']:.3f} to {found['last_loss']:.3f}; largest difference "
+        f"of a step: padded {found['largest_difference_padded']:.1e}, "
+        f"accumulated {found['largest_difference_accumulated']:.1e}"
+    )
+    if out:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        out.write_text(json.dumps(found, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +12,11 @@ import pytest
 import torch
 
 from data.errors import UserError
+from prm.training_state import TrainingState
 from star.checkpoints import LoadedModel
 from star.encoding import decode_tokens, encode_completion, encode_prompt
 from star.packing import Layout, attention_for, completion_loss, forward_passes
 from star.sft import Row, SftConfig, batch_order, fine_tune, learning_rate_at
-from star.training_state import TrainingState
 
 
 def rows(tiny: LoadedModel) -> list[Row]:
@@ -245,3 +246,64 @@ def test_a_state_of_another_training_or_a_damaged_one_is_not_used(tiny: LoadedMo
     plain, _ = fine_tune(copy.deepcopy(tiny.model), rows(tiny), config, steps=3, pad=0, seed=3)
     for one, other in zip(model.parameters(), plain.parameters(), strict=True):
         assert torch.equal(one, other)
+
+
+def run_out(model: Any, *, above: int = 1 << 30, at_pass: int = 0) -> None:
+    """Let passes over more than `above` tokens, or the pass of a number, run out of memory."""
+    passes = 0
+
+    def check(_: Any, __: Any, given: dict[str, Any]) -> None:
+        nonlocal passes
+        if not torch.is_grad_enabled():
+            return  # The trial of the packed layout is no pass.
+        passes += 1
+        if given["input_ids"].numel() > above or passes == at_pass:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+
+    model.register_forward_pre_hook(check, with_kwargs=True)
+
+
+@pytest.mark.parametrize("packing", [True, False])
+@pytest.mark.parametrize("limit", [{"above": 60}, {"at_pass": 4}])
+def test_passes_that_do_not_fit_into_memory_are_halved_and_said_so_with_the_same_result(
+    tiny: LoadedModel, packing: bool, limit: dict[str, int]
+) -> None:
+    config = SftConfig(batch_size=6, micro_batch_size=3, max_epochs=100, packing=packing)
+    short = copy.deepcopy(tiny.model)
+    run_out(short, **limit)
+    model, report = fine_tune(short, rows(tiny) * 2, config, steps=4, pad=0, seed=0)
+    other, plain = fine_tune(copy.deepcopy(tiny.model), rows(tiny) * 2, config, steps=4, pad=0, seed=0)
+    assert report.note == "memory ran out: forward passes of 1 rows instead of 3; the loss is the same"
+    assert plain.note == ""
+    assert report.losses == pytest.approx(plain.losses, abs=1e-5)
+    for one, another in zip(model.parameters(), other.parameters(), strict=True):
+        assert (one - another).abs().max().item() < 1e-5
+
+
+def test_a_row_that_does_not_fit_into_memory_is_a_clear_error(tiny: LoadedModel) -> None:
+    model = copy.deepcopy(tiny.model)
+    run_out(model, above=20)
+    with pytest.raises(UserError, match=r"not enough memory .* `sft.micro_batch_size` 1\. Set `sft\.gradient_check"):
+        fine_tune(model, rows(tiny), SftConfig(batch_size=3), steps=2, pad=0, seed=0)
+    assert all(map(torch.equal, model.parameters(), tiny.model.parameters()))
+
+
+def test_a_resumed_training_keeps_the_smaller_passes_and_so_the_bits(tiny: LoadedModel, tmp_path: Path) -> None:
+    config, ends = SftConfig(batch_size=6, micro_batch_size=6, max_epochs=100), []
+    for stop_at in (0, 3):
+        state = TrainingState(tmp_path / f"{stop_at}.safetensors", key="k", every_s=0)
+
+        def stop(step: int, _: int, __: float, stop_at: int = stop_at) -> None:
+            if step == stop_at:
+                raise KeyboardInterrupt
+
+        short = copy.deepcopy(tiny.model)
+        run_out(short, at_pass=2)
+        options: Any = {"steps": 5, "pad": 0, "seed": 0, "state": state}
+        with suppress(KeyboardInterrupt):
+            model, _ = fine_tune(short, rows(tiny) * 2, config, on_step=stop, **options)
+        if stop_at:
+            model, report = fine_tune(copy.deepcopy(tiny.model), rows(tiny) * 2, config, **options)
+            assert "forward passes of 3 rows" in report.note
+        ends.append(model)
+    assert all(map(torch.equal, ends[0].parameters(), ends[1].parameters()))
