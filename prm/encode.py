@@ -14,7 +14,6 @@ row is rejected with a named reason: `zero_steps`, `empty_step`, `empty_problem`
 from __future__ import annotations
 
 import copy
-import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -25,9 +24,8 @@ from pydantic import Field
 from data.config import Config
 from data.errors import UserError
 from data.sources.base import RowError
+from prm.chat import chat_frame
 
-_PLACE = "\ue000problem\ue000"
-"""Stands for the problem while a chat template is rendered: a template may strip or rewrite what it is given."""
 _ANCHOR = "\n"
 
 
@@ -87,18 +85,17 @@ class StepEncoder:
     def __init__(self, tokenizer: Any, config: EncoderConfig | None = None) -> None:
         self.config = config or EncoderConfig()
         self._backend = _plain_backend(tokenizer)
-        marked = copy.deepcopy(self._backend)
-        marked.encode_special_tokens = False
+        self._marked = copy.deepcopy(self._backend)
+        self._marked.encode_special_tokens = False
         added = {str(token): int(key) for key, token in tokenizer.added_tokens_decoder.items()}
         self._separator_id = added.get(self.config.separator)
         # What is unknown to a vocabulary is no control token, though tokenizers list it as one.
         self._control = {*tokenizer.all_special_ids, self._separator_id} - {tokenizer.unk_token_id}
         if self.config.format == "chat":
-            opening, self._before, self._after, closing = _chat_frame(tokenizer, self.config.system)
-            self._opening = marked.encode(opening, add_special_tokens=False).ids
-            self._closing = marked.encode(closing, add_special_tokens=False).ids
+            opening, self._before, self._after, closing = chat_frame(tokenizer, self.config.system)
+            self._opening, self._closing = self._markup_ids(opening), self._markup_ids(closing)
         else:
-            self._opening, self._before, self._after, self._closing = _opening_ids(marked), "", "\n", []
+            self._opening, self._before, self._after, self._closing = _opening_ids(self._marked), "", "\n", []
 
     def encode(self, problem: str, steps: Sequence[str]) -> EncodedSteps:
         """Token ids and read-out positions of one solution.
@@ -119,11 +116,18 @@ class StepEncoder:
             if self._separator_id is not None:
                 ids.append(self._separator_id)
             step_ends.append(len(ids) - 1)
-        if len(ids) > self.config.max_tokens:
-            raise RowError(
-                "too_long", f"{len(ids)} tokens in {len(steps)} steps; the limit is {self.config.max_tokens}"
-            )
-        return EncodedSteps(ids, step_ends, prompt_length)
+        return self._fitting(EncodedSteps(ids, step_ends, prompt_length))
+
+    def _fitting(self, row: EncodedSteps) -> EncodedSteps:
+        """The row, unless it is too long."""
+        n_tokens, limit = len(row.ids), self.config.max_tokens
+        if n_tokens > limit:
+            raise RowError("too_long", f"{n_tokens} tokens in {len(row.step_ends)} steps; the limit is {limit}")
+        return row
+
+    def _markup_ids(self, text: str) -> list[int]:
+        """Ids of a text whose control tokens are meant."""
+        return list(self._marked.encode(text, add_special_tokens=False).ids)
 
     def _step_texts(self, steps: Sequence[str]) -> list[str]:
         """Each step as it is tokenized."""
@@ -214,33 +218,3 @@ def _opening_ids(backend: Any) -> list[int]:
     encoding = backend.encode("a", add_special_tokens=True)
     length = next((at for at, special in enumerate(encoding.special_tokens_mask) if not special), 0)
     return list(encoding.ids[:length])
-
-
-def _chat_frame(tokenizer: Any, system: str) -> tuple[str, str, str, str]:
-    """The chat template around a problem: markup, plain text, (problem,) plain text, markup.
-
-    Cut at the control tokens next to the problem, as a tokenizer cuts: the plain text is tokenized with the problem.
-    """
-    if not tokenizer.chat_template:
-        raise UserError("the tokenizer has no chat template.", "Use the format 'plain'.")
-    from jinja2 import TemplateError
-
-    turns = [{"role": "system", "content": system}] if system else []
-    turns.append({"role": "user", "content": _PLACE})
-    try:
-        text = tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True)
-    except TemplateError as error:
-        raise UserError(
-            f"the chat template refuses its turns: {error}.", "Leave out `system`, or use 'plain'."
-        ) from error
-    if text.count(_PLACE) != 1:
-        raise UserError("the chat template does not show the user's turn once.", "Use the format 'plain'.")
-    before, after = text.split(_PLACE)
-    special = [str(token) for token in tokenizer.added_tokens_decoder.values() if token.special]
-    if not special:
-        return "", before, after, ""
-    marks = re.compile("|".join(re.escape(token) for token in sorted(special, key=len, reverse=True)))
-    opened = max((match.end() for match in marks.finditer(before)), default=0)
-    found = marks.search(after)
-    closed = found.start() if found else len(after)
-    return before[:opened], before[opened:], after[:closed], after[closed:]

@@ -6,7 +6,7 @@ label less costs a row, a wrong one teaches a mistake (Zhang et al., arXiv 2501.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from typing import Literal
@@ -15,6 +15,7 @@ from pydantic import Field
 
 from data.config import Config
 from data.errors import UserError
+from data.records import StepLabel
 from prm.labels.solution import LabelledSolution
 
 
@@ -126,14 +127,36 @@ def agreement_matrix(
     Raises:
         UserError: labellings that were given as one solution's are not.
     """
-    names = sorted({name for labellings in solutions for name in labellings})
-    counts = {pair: [[0, 0], [0, 0]] for pair in combinations(names, 2)}
+    steps: list[dict[str, float]] = []
     for labellings in solutions:
         _check_same(labellings)
-        for one, other in combinations(sorted(labellings), 2):
-            for left, right in zip(labellings[one].values, labellings[other].values, strict=True):
-                if left is not None and right is not None:
-                    counts[one, other][left >= 0.5][right >= 0.5] += 1
+        columns = zip(*(labelling.values for labelling in labellings.values()), strict=True)
+        steps += [
+            {name: value for name, value in zip(labellings, column, strict=True) if value is not None}
+            for column in columns
+        ]
+    return _matrix(steps, {name for labellings in solutions for name in labellings})
+
+
+def side_by_side(labels: Iterable[StepLabel]) -> dict[tuple[str, int], dict[str, float]]:
+    """Stored labels by rationale and step, and there by source; of two by one source, the later one."""
+    steps: dict[tuple[str, int], dict[str, float]] = {}
+    for label in labels:
+        steps.setdefault((label.rationale_id, label.step), {})[label.source] = label.value
+    return steps
+
+
+def label_agreement(labels: Iterable[StepLabel]) -> dict[tuple[str, str], Agreement]:
+    """`agreement_matrix` of stored labels: each pair of sources on the steps that both label."""
+    steps = side_by_side(labels).values()
+    return _matrix(steps, {source for sides in steps for source in sides})
+
+
+def _matrix(steps: Iterable[Mapping[str, float]], sources: Iterable[str]) -> dict[tuple[str, str], Agreement]:
+    counts = {pair: [[0, 0], [0, 0]] for pair in combinations(sorted(sources), 2)}
+    for sides in steps:
+        for one, other in combinations(sorted(sides), 2):
+            counts[one, other][sides[one] >= 0.5][sides[other] >= 0.5] += 1
     return {
         pair: Agreement(both_right=table[1][1], first_only=table[1][0], second_only=table[0][1], both_wrong=table[0][0])
         for pair, table in counts.items()

@@ -7,16 +7,22 @@ scorer.score("2+3-1=?", ["2+3=5", "5-1=4"]).scores
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, TypeVar
 
+from pydantic import ValidationError
+
+from data.config import Config
 from data.errors import UserError
+from prm.scoring.base import Scorer
 
 if TYPE_CHECKING:
-    from prm.scoring.local import TransformersScorer
     from prm.scoring.published import Layout
 
-BACKENDS = ("transformers",)
-LAYOUTS = ("auto", "stepstar", "qwen_prm", "math_shepherd")
+BACKENDS = ("transformers", "vllm", "http")
+LAYOUTS = ("auto", "stepstar", "qwen_prm", "math_shepherd", "skywork_prm", "rlhflow_prm", "implicit_prm")
+
+C = TypeVar("C", bound=Config)
 
 
 def load_scorer(
@@ -28,32 +34,81 @@ def load_scorer(
     dtype: str = "auto",
     batch_tokens: int = 8192,
     share_prefix: bool = True,
-) -> TransformersScorer:
+    reference: str = "",
+    beta: float = 0.001,
+    options: Mapping[str, Any] | None = None,
+) -> Scorer:
     """Load a PRM for scoring.
 
     Args:
         path: folder of a checkpoint, or its hub id.
-        backend: `transformers`.
-        layout: `auto` knows checkpoints with a `prm.json` and the Qwen2.5-Math-PRM architecture; `qwen_prm` and
-            `math_shepherd` name a published one.
-        device: `auto` (an accelerator if there is one) or a torch device.
+        backend: `transformers`; `vllm`; or `http`, for which the folder must be here too, its weights at the server.
+        layout: `auto` knows checkpoints with a `prm.json` and the architectures of Qwen2.5-Math-PRM and
+            Skywork-o1-Open-PRM; the others of `prm.scoring.published` must be named.
+        device: `auto` (an accelerator if there is one) or a torch device; for `transformers`.
         dtype: `auto` (bfloat16 on an accelerator, float32 elsewhere) or a torch dtype by name.
         batch_tokens: tokens of one forward pass, padding included; lower it when memory is short.
         share_prefix: whether samples of one problem share its prompt.
+        reference: for `implicit_prm`: the model that it was trained from.
+        beta: for `implicit_prm`: scale of the log-ratio, in 1/nats; EurusPRM's by default.
+        options: fields of the backend's config, `VllmConfig` or `HttpConfig`.
 
     Raises:
         UserError: no such backend or layout, or the checkpoint cannot be used.
+        DependencyError: the backend's package is not installed.
     """
     for kind, name, names in (("backend", backend, BACKENDS), ("layout", layout, LAYOUTS)):
         if name not in names:
             raise UserError(f"no {kind} '{name}' for scoring.", f"Use {' or '.join(names)}.")
-    from prm.model import load_prm
     from prm.model_config import local_folder
-    from prm.scoring.local import TransformersScorer
-    from prm.scoring.published import find_layout, load_math_shepherd, load_qwen_prm
 
-    loaders = {"stepstar": load_prm, "qwen_prm": load_qwen_prm, "math_shepherd": load_math_shepherd}
     folder = str(local_folder(path))
-    loaded = loaders[find_layout(folder) if layout == "auto" else layout](folder, device=device, dtype=dtype)
+    if backend != "transformers":
+        return _load_elsewhere(path, folder, backend, layout, dtype, options or {})
+    _parsed(Config, options or {})
+    from prm.model import load_prm
+    from prm.scoring.implicit import load_implicit
+    from prm.scoring.local import TransformersScorer
+    from prm.scoring.published import PUBLISHED, find_layout, load_published
+
+    name = find_layout(folder) if layout == "auto" else layout
+    if name == "implicit_prm":
+        pair = load_implicit(path, folder, reference, beta, device=device, dtype=dtype)
+        pair.batch_tokens, pair.share_prefix = batch_tokens, share_prefix
+        return pair
+    if name in PUBLISHED:
+        loaded = load_published(PUBLISHED[name], folder, device=device, dtype=dtype)
+    else:
+        loaded = load_prm(folder, device=device, dtype=dtype)
     loaded.name = path
     return TransformersScorer(loaded, batch_tokens=batch_tokens, share_prefix=share_prefix)
+
+
+def _load_elsewhere(
+    path: str, folder: str, backend: str, layout: Layout, dtype: str, options: Mapping[str, Any]
+) -> Scorer:
+    """A scorer whose network runs in vLLM's processes or at a server."""
+    from prm.scoring.http_backend import HttpConfig, HttpScorer
+    from prm.scoring.readout import load_readout
+    from prm.scoring.vllm_backend import NATIVE, VllmConfig, VllmScorer
+
+    if backend == "http":
+        config = _parsed(HttpConfig, options)
+        return HttpScorer(load_readout(folder, layout, native=NATIVE, label_rows=False), path, config)
+    settings = _parsed(VllmConfig, {"dtype": dtype} | dict(options))
+    return VllmScorer(load_readout(folder, layout, native=NATIVE), path, settings)
+
+
+def _parsed(kind: type[C], options: Mapping[str, Any]) -> C:
+    """Options as a backend's config.
+
+    Raises:
+        UserError: an option is missing, unknown or out of range.
+    """
+    try:
+        return kind(**options)
+    except ValidationError as error:
+        first = error.errors()[0]
+        option = ".".join(map(str, first["loc"]))
+        known = ", ".join(kind.model_fields) or "none"
+        raise UserError(f"backend option '{option}': {first['msg']}.", f"The options are: {known}.") from error

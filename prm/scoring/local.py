@@ -5,20 +5,32 @@ The result for a solution does not depend on what it is scored with, but for flo
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
+from typing import Any
 
 import torch
 
 from data.errors import UserError
-from data.records import StepScores
-from data.sources.base import RowError
-from prm.encode import EncodedSteps, Stepped
+from prm.encode import EncodedSteps
 from prm.model import LoadedPrm, step_probabilities
+from prm.scoring.base import RowScorer
 from prm.scoring.prefix import batch_states
 
 
-class TransformersScorer:
+def context_of(config: Any) -> int | None:
+    """Most tokens that a model of this transformers configuration can read; None where it states no limit."""
+    found: int | None = getattr(config.get_text_config(), "max_position_embeddings", None)
+    return found
+
+
+def check_plain_logits(config: Any) -> None:
+    """Raise a UserError if a model changes its logits after its output embedding, which is all that is read here."""
+    for setting in ("final_logit_softcapping", "logit_scale", "logits_scaling"):
+        if getattr(config.get_text_config(), setting, None) not in (None, 1, 1.0):
+            raise UserError(f"label tokens cannot be read from a model with {setting}.", "Use the form 'head'.")
+
+
+class TransformersScorer(RowScorer):
     """Scores with a PRM in this process.
 
     Args:
@@ -28,59 +40,18 @@ class TransformersScorer:
     """
 
     def __init__(self, loaded: LoadedPrm, *, batch_tokens: int = 8192, share_prefix: bool = True) -> None:
+        super().__init__(loaded.encoder, loaded.config, loaded.name, context_of(loaded.model.network.config))
         self.loaded = loaded
         self.batch_tokens = batch_tokens
         self.share_prefix = share_prefix
-        self.name = loaded.name
-        self.revision = loaded.config.revision
-        self.reading = loaded.config.reading
-
-    def score(self, problem: str, steps: Sequence[str]) -> StepScores:
-        """Score one solution: one probability a step.
-
-        Raises:
-            UserError: it cannot be encoded, e.g. has no steps or is longer than the model's limit.
-        """
-        try:
-            row = self.loaded.encoder.encode(problem, steps)
-        except RowError as error:
-            raise UserError(f"this solution cannot be scored: {error.detail} ({error.reason}).") from error
-        return self._record("", self._scores([row])[0])
-
-    def score_batch(self, items: Iterable[Stepped], counts: Counter[str] | None = None) -> list[StepScores]:
-        """Score many solutions; see `prm.scoring.base.Scorer`."""
-        counts = Counter() if counts is None else counts
-        ids: list[str] = []
-        rows: dict[tuple[int, ...], EncodedSteps] = {}
-        place: list[tuple[int, ...] | None] = []
-        for item in items:
-            ids.append(getattr(item, "rationale_id", ""))
-            try:
-                row = self.loaded.encoder.encode(item.problem, item.steps)
-            except RowError as error:
-                counts[error.reason] += 1
-                place.append(None)
-                continue
-            counts["encoded"] += 1
-            # Samples repeat each other; the ends are part of the key, since equal tokens may be cut in other places.
-            key = (*row.ids, -1, *row.step_ends)
-            rows[key] = row
-            place.append(key)
-        found = dict(zip(rows, self._scores(list(rows.values())), strict=True))
-        return [self._record(name, found[key] if key is not None else ()) for name, key in zip(ids, place, strict=True)]
 
     @torch.inference_mode()
-    def _scores(self, rows: Sequence[EncodedSteps]) -> list[tuple[float, ...]]:
-        """Calibrated probabilities of the steps of each row."""
-        model, calibrate = self.loaded.model, self.loaded.config.calibration.apply
-        found: list[tuple[float, ...]] = [()] * len(rows)
+    def _probabilities(self, rows: Sequence[EncodedSteps]) -> list[list[float]]:
+        model = self.loaded.model
+        found: list[list[float]] = [[] for _ in rows]
         for batch, states in batch_states(model.decoder, rows, self.batch_tokens, share=self.share_prefix):
             flat = step_probabilities(model.head(states)).tolist()
             for index in batch:
                 n_steps = len(rows[index].step_ends)
-                found[index] = tuple(calibrate(score) for score in flat[:n_steps])
-                flat = flat[n_steps:]
+                found[index], flat = flat[:n_steps], flat[n_steps:]
         return found
-
-    def _record(self, rationale_id: str, scores: tuple[float, ...]) -> StepScores:
-        return StepScores(rationale_id=rationale_id, scores=scores, scorer=self.name, revision=self.revision)

@@ -9,7 +9,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from data.errors import UserError
-from prm.labels import ConsensusConfig, LabelledSolution, agreement_matrix, consensus, same_first_error
+from data.records import StepLabel
+from prm.labels import (
+    ConsensusConfig,
+    LabelledSolution,
+    agreement_matrix,
+    consensus,
+    label_agreement,
+    same_first_error,
+    side_by_side,
+    step_labels,
+)
 
 
 def labelled(*values: float | None, problem: str = "q") -> LabelledSolution:
@@ -81,3 +91,31 @@ def test_the_matrix_counts_every_shared_label_once(rows: list[Any]) -> None:
         pairs = zip(columns[one], columns[other], strict=True)
         assert found.n == sum(left is not None and right is not None for left, right in pairs)
         assert found.kappa is None or -1 <= found.kappa <= 1
+
+
+def stored(rationale: str, step: int, source: str, value: float) -> StepLabel:
+    return StepLabel(rationale_id=rationale, step=step, value=value, rating=None, source=source)
+
+
+def test_stored_labels_stand_side_by_side_by_rationale_and_step() -> None:
+    labels = [stored("a", 0, "judge", 1.0), stored("b", 0, "judge", 0.0), stored("a", 0, "human", 0.0)]
+    labels += [stored("a", 1, "human", 1.0), stored("a", 0, "judge", 0.2)]
+    assert side_by_side(labels) == {
+        ("a", 0): {"judge": 0.2, "human": 0.0},
+        ("b", 0): {"judge": 0.0},
+        ("a", 1): {"human": 1.0},
+    }
+    assert label_agreement([]) == {}
+    assert set(label_agreement(labels)) == {("human", "judge")}
+    assert label_agreement(labels)["human", "judge"].both_wrong == 1
+
+
+@given(st.lists(st.tuples(*[st.sampled_from([None, 0.0, 0.3, 1.0])] * 3), min_size=1, max_size=6))
+def test_stored_labels_agree_as_the_labellings_that_they_come_from(rows: list[Any]) -> None:
+    labellings = {
+        name: LabelledSolution(problem="q", steps=("s",) * len(rows), values=values, source=name)
+        for name, values in zip("abc", zip(*rows, strict=True), strict=True)
+    }
+    records = [label for one in labellings.values() for label in step_labels(one, "r")]
+    expected = {pair: found for pair, found in agreement_matrix([labellings]).items() if found.n}
+    assert {pair: found for pair, found in label_agreement(records).items() if found.n} == expected

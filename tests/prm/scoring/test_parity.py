@@ -139,6 +139,34 @@ def test_what_cannot_be_encoded_is_counted_and_the_rest_is_scored() -> None:
         scorer_of().score("q", [])
 
 
+def test_what_is_no_number_is_never_returned() -> None:
+    scorer = scorer_of()
+    scorer.loaded.model.head.score[-1].bias[0] = float("nan")  # type: ignore[union-attr,operator,index]
+    counts: Counter[str] = Counter()
+    assert [one.scores for one in scorer.score_batch(items()[:3], counts)] == [(), (), ()]
+    assert counts == {"encoded": 0, "nan_score": 3}
+    with pytest.raises(UserError, match="nan_score"):
+        scorer.score("1+2=?", ["1+2=3"])
+
+
+def test_a_solution_longer_than_the_model_can_read_is_refused_by_name() -> None:
+    scorer = scorer_of()
+    scorer.loaded.model.network.config.max_position_embeddings = 64
+    short = TransformersScorer(scorer.loaded)
+    long, counts = ScoreItem("1+2=?", ("1+2=3",) * 20), Counter[str]()
+    assert len(scorer.loaded.encoder.encode(long.problem, long.steps).ids) > 64
+    assert short.score_batch([long, ScoreItem("1+2=?", ("1+2=3",))], counts)[0].scores == ()
+    assert counts == {"encoded": 1, "too_long": 1}
+    with pytest.raises(UserError, match="the model reads 64"):
+        short.score(long.problem, long.steps)
+
+
+def test_a_step_that_holds_the_separator_is_refused_by_name() -> None:
+    scorer = TransformersScorer(build_prm(str(EMBEDDED), encoder=EncoderConfig(separator=" ##")))
+    with pytest.raises(UserError, match="separator_in_step"):
+        scorer.score("1+2=?", ["1+2=3", "so ## 3"])
+
+
 def test_nothing_to_score_is_nothing() -> None:
     assert scorer_of().score_batch([]) == []
 

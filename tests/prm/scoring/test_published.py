@@ -1,78 +1,32 @@
-"""Published PRMs: tiny random checkpoints in their layouts give the scores of the code that their cards print.
+"""Published PRMs: tiny random checkpoints in their layouts give the scores of the code that their authors print.
 
-The reference below is written after the model cards: whole text, tokenizer, model, read-out at the step tokens.
+The references below are written after the model cards and evaluation scripts, one forward pass a step: whole text,
+tokenizer, model, read-out.
 """
 
 from __future__ import annotations
 
-import json
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from safetensors.torch import save_file
-from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
-from transformers import (
-    MistralConfig,
-    MistralForCausalLM,
-    PreTrainedTokenizerFast,
-    Qwen2Config,
-    Qwen2Model,
-)
 
 from data.errors import UserError
 from prm import load_scorer
 from prm.scoring.base import ScoreItem
-
-PROBLEM = "Sue has 3 pens, she buys 4 more.\nHow many? ½ 漢"
-STEPS = ("Step 1: She has 3 + 4 = 7 pens.", "Step 2: So 7 - 0 is 7.\nIndeed", "Step 3: The answer is 7")
-SIZE = {
-    "hidden_size": 32,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 4,
-    "num_key_value_heads": 2,
-    "intermediate_size": 64,
-}
-QWEN_SPECIAL = ["<|endoftext|>", "<|im_start|>", "<|im_end|>", "<extra_0>"]
-QWEN_CHAT = (
-    "{% for message in messages %}<|im_start|>{{ message.role }}\n{{ message.content }}<|im_end|>\n{% endfor %}"
-    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+from tests.prm.scoring.checkpoints import (
+    LLAMA_CHAT,
+    PROBLEM,
+    STEPS,
+    causal_checkpoint,
+    qwen_checkpoint,
+    qwen_tokenizer,
+    rlhflow_checkpoint,
+    shepherd_checkpoint,
+    skywork_checkpoint,
 )
-
-
-def qwen_tokenizer() -> Any:
-    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
-    merges = [("S", "t"), ("St", "e"), ("Ste", "p"), (".", "Ċ")]
-    symbols = [*alphabet, *(one + other for one, other in merges)]
-    backend = Tokenizer(models.BPE({symbol: at for at, symbol in enumerate(symbols)}, merges))
-    backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
-    backend.decoder = decoders.ByteLevel()
-    tokenizer = PreTrainedTokenizerFast(tokenizer_object=backend, eos_token="<|im_end|>", pad_token="<|endoftext|>")
-    tokenizer.add_special_tokens({"additional_special_tokens": QWEN_SPECIAL})
-    tokenizer.chat_template = QWEN_CHAT
-    return tokenizer
-
-
-def qwen_checkpoint(folder: Path) -> tuple[Any, Any, Any]:
-    """A checkpoint of `Qwen2ForProcessRewardModel`, with the remote code's entry in its configuration."""
-    torch.manual_seed(0)
-    tokenizer = qwen_tokenizer()
-    config = Qwen2Config(**SIZE, vocab_size=len(tokenizer))
-    backbone = Qwen2Model(config).eval()
-    head = torch.nn.Sequential(torch.nn.Linear(32, 32), torch.nn.ReLU(), torch.nn.Linear(32, 2))
-    backbone.save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
-    weights = {f"model.{name}": tensor for name, tensor in backbone.state_dict().items()}
-    save_file(
-        weights | {f"score.{name}": tensor for name, tensor in head.state_dict().items()}, folder / "model.safetensors"
-    )
-    facts = json.loads((folder / "config.json").read_text()) | {
-        "architectures": ["Qwen2ForProcessRewardModel"],
-        "auto_map": {"AutoModel": "modeling_qwen2_rm.Qwen2ForProcessRewardModel"},
-    }
-    (folder / "config.json").write_text(json.dumps(facts))
-    return tokenizer, backbone, head
 
 
 def test_qwen_prm_scores_as_its_card_says(tmp_path: Path) -> None:
@@ -108,31 +62,6 @@ def test_a_qwen_layout_without_its_head_or_its_tag_is_refused(tmp_path: Path) ->
         load_scorer(str(tmp_path))
 
 
-def shepherd_tokenizer(labels: str = "+-") -> Any:
-    """SentencePiece BPE in Mistral's manner; ` ки` and the labels are one token each."""
-    letters = sorted({*"".join(STEPS), *PROBLEM, *labels, *"ки▁"} - {" ", "\n", "½"})
-    pieces = ["<unk>", "<s>", "</s>", *(f"<0x{byte:02X}>" for byte in range(256)), *letters]
-    merges = [("к", "и"), ("▁", "ки"), *(("▁", label) for label in labels), ("S", "t"), ("▁", "St")]
-    pieces += [one + other for one, other in merges]
-    backend = Tokenizer(
-        models.BPE(
-            {piece: at for at, piece in enumerate(pieces)}, merges, unk_token="<unk>", fuse_unk=True, byte_fallback=True
-        )
-    )
-    backend.normalizer = normalizers.Sequence([normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")])
-    backend.post_processor = processors.TemplateProcessing(single="<s> $A", special_tokens=[("<s>", 1)])
-    return PreTrainedTokenizerFast(tokenizer_object=backend, bos_token="<s>", eos_token="</s>", unk_token="<unk>")
-
-
-def shepherd_checkpoint(folder: Path, labels: str = "+-") -> tuple[Any, Any]:
-    torch.manual_seed(0)
-    tokenizer = shepherd_tokenizer(labels)
-    model = MistralForCausalLM(MistralConfig(**SIZE, vocab_size=len(tokenizer), sliding_window=4096)).eval()
-    model.save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
-    return tokenizer, model
-
-
 def test_math_shepherd_scores_as_its_card_says(tmp_path: Path) -> None:
     tokenizer, model = shepherd_checkpoint(tmp_path)
     labels = tokenizer.encode("+ -")[1:]
@@ -160,3 +89,147 @@ def test_a_step_that_holds_the_tag_is_refused_by_name(tmp_path: Path) -> None:
     scorer = load_scorer(str(tmp_path), layout="math_shepherd")
     with pytest.raises(UserError, match="separator_in_step"):
         scorer.score(PROBLEM, ["a ки", "b"])
+
+
+@torch.inference_mode()
+def skywork_reference(tokenizer: Any, model: Any, value: Any) -> list[float]:
+    """After `prepare_input` of skywork-o1-prm-inference: the text of each partial solution on its own."""
+    scores = []
+    for n_steps in range(1, len(STEPS) + 1):
+        ids = tokenizer.encode(tokenizer.bos_token + PROBLEM + "\n", add_special_tokens=False)
+        for step in STEPS[:n_steps]:
+            ids += [*tokenizer.encode(step, add_special_tokens=False), tokenizer.encode("\n")[-1]]
+        states = model(torch.tensor([ids]), output_hidden_states=True).hidden_states[-1]
+        scores.append(value(states[0, -1]).sigmoid().item())
+    return scores
+
+
+def test_skywork_prm_scores_as_its_repository_does(tmp_path: Path) -> None:
+    expected = skywork_reference(*skywork_checkpoint(tmp_path))
+    scorer = load_scorer(str(tmp_path))
+    assert scorer.score(PROBLEM, STEPS).scores == pytest.approx(expected, abs=1e-5)
+    many = scorer.score_batch([ScoreItem(PROBLEM, STEPS[:n]) for n in (1, 2, 3)])
+    assert [one.scores for one in many] == [pytest.approx(expected[:n], abs=1e-5) for n in (1, 2, 3)]
+    assert max(expected) - min(expected) > 0.01
+
+
+def test_a_skywork_layout_without_its_head_or_its_first_token_is_refused(tmp_path: Path) -> None:
+    causal_checkpoint(tmp_path, 0)
+    with pytest.raises(UserError, match="no beginning-of-sequence"):
+        load_scorer(str(tmp_path), layout="skywork_prm")
+    qwen_tokenizer(bos_token="<|endoftext|>").save_pretrained(tmp_path)
+    with pytest.raises(UserError, match="does not fit the form"):
+        load_scorer(str(tmp_path), layout="skywork_prm")
+
+
+@torch.inference_mode()
+def rlhflow_reference(tokenizer: Any, model: Any) -> list[float]:
+    """After `prm_evaluate.py` of RLHF-Reward-Modeling: a growing conversation, read three tokens before its end."""
+    labels = [tokenizer.encode("+", add_special_tokens=False)[-1], tokenizer.encode("-", add_special_tokens=False)[-1]]
+    turns: list[dict[str, str]] = []
+    scores = []
+    for number, step in enumerate(STEPS):
+        turns.append({"role": "user", "content": step if number else f"{PROBLEM} {step}"})
+        turns.append({"role": "assistant", "content": "+"})
+        ids = tokenizer.encode(tokenizer.apply_chat_template(turns, tokenize=False), add_special_tokens=False)
+        scores.append(model(torch.tensor([ids])).logits[0, -3, labels].softmax(-1)[0].item())
+    return scores
+
+
+def test_rlhflow_prm_scores_as_its_repository_does(tmp_path: Path) -> None:
+    expected = rlhflow_reference(*rlhflow_checkpoint(tmp_path))
+    scorer = load_scorer(str(tmp_path), layout="rlhflow_prm")
+    assert scorer.score(PROBLEM, STEPS).scores == pytest.approx(expected, abs=1e-5)
+    items = [ScoreItem(PROBLEM, STEPS[:n]) for n in (1, 2, 3)] + [ScoreItem(PROBLEM, ("- 4", *STEPS[1:]))]
+    many = scorer.score_batch(items)
+    assert [one.scores for one in many[:3]] == [pytest.approx(expected[:n], abs=1e-5) for n in (1, 2, 3)]
+    assert max(expected) - min(expected) > 0.01
+    assert scorer.score(items[3].problem, items[3].steps).scores == pytest.approx(many[3].scores, abs=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("chat", "merges", "message"),
+    [
+        (LLAMA_CHAT.replace("content | trim", "content | upper | replace('+', 'yes')"), None, "does not show"),
+        (
+            LLAMA_CHAT.replace("{{ message.content | trim }}", "{{ message.content | replace('+', 'yes') }}"),
+            None,
+            "'+'",
+        ),
+        (LLAMA_CHAT.replace("\\n\\n", " "), [("Ġ", "+")], "told apart"),
+        ("", None, "no chat template"),
+    ],
+)
+def test_a_conversation_that_hides_its_labels_is_refused(
+    tmp_path: Path, chat: str, merges: list[tuple[str, str]] | None, message: str
+) -> None:
+    rlhflow_checkpoint(tmp_path, chat.replace("\n\n", " ") if merges else chat, merges)
+    with pytest.raises(UserError, match=message.replace("+", "\\+")):
+        load_scorer(str(tmp_path), layout="rlhflow_prm")
+
+
+@torch.inference_mode()
+def implicit_reference(tokenizer: Any, policy: Any, reference: Any, beta: float) -> list[float]:
+    """Sigmoid of beta times the log-ratio of all that was said so far, token by token, one text a step."""
+    prompt = tokenizer.apply_chat_template(
+        [{"role": "user", "content": PROBLEM}], tokenize=False, add_generation_prompt=True
+    )
+    start = len(tokenizer.encode(prompt, add_special_tokens=False))
+    scores = []
+    for n_steps in range(1, len(STEPS) + 1):
+        ids = tokenizer.encode(prompt + "\n\n".join(STEPS[:n_steps]) + "\n\n", add_special_tokens=False)
+        total = 0.0
+        for model, sign in ((policy, 1), (reference, -1)):
+            logprobs = model(torch.tensor([ids])).logits[0].log_softmax(-1)
+            total += sign * sum(logprobs[at - 1, ids[at]].item() for at in range(start, len(ids)))
+        scores.append(1 / (1 + torch.tensor(-beta * total).exp().item()))
+    return scores
+
+
+def test_an_implicit_prm_scores_the_log_ratio_of_its_two_models(tmp_path: Path) -> None:
+    tokenizer, policy = causal_checkpoint(tmp_path / "policy", 4)
+    _, reference = causal_checkpoint(tmp_path / "reference", 5)
+    expected = implicit_reference(tokenizer, policy, reference, 0.01)
+    options = {"layout": "implicit_prm", "reference": str(tmp_path / "reference"), "beta": 0.01}
+    scorer = load_scorer(str(tmp_path / "policy"), **options)
+    assert scorer.score(PROBLEM, STEPS).scores == pytest.approx(expected, abs=1e-5)
+    assert max(expected) - min(expected) > 0.01
+    items = [ScoreItem(PROBLEM, STEPS[:n]) for n in (1, 2, 3)] + [ScoreItem("Another?", STEPS)]
+    for sizes in ({}, {"batch_tokens": 100}, {"share_prefix": False}):
+        many = load_scorer(str(tmp_path / "policy"), **options, **sizes).score_batch(items)
+        assert [one.scores for one in many[:3]] == [pytest.approx(expected[:n], abs=1e-5) for n in (1, 2, 3)]
+        assert len(many[3].scores) == 3
+    same = load_scorer(str(tmp_path / "policy"), layout="implicit_prm", reference=str(tmp_path / "policy"))
+    assert same.score(PROBLEM, STEPS).scores == pytest.approx([0.5] * 3)
+    assert same.revision != scorer.revision
+
+
+def test_an_implicit_prm_needs_a_reference_of_its_own_vocabulary(tmp_path: Path) -> None:
+    causal_checkpoint(tmp_path / "policy", 4)
+    rlhflow_checkpoint(tmp_path / "other")
+    for reference, message in (("", "trained from"), (str(tmp_path / "other"), "vocabularies")):
+        with pytest.raises(UserError, match=message):
+            load_scorer(str(tmp_path / "policy"), layout="implicit_prm", reference=reference)
+
+
+@pytest.mark.parametrize("layout", ["qwen_prm", "math_shepherd", "skywork_prm", "rlhflow_prm", "implicit_prm"])
+def test_bad_input_has_a_named_reason_in_every_layout(tmp_path: Path, layout: str) -> None:
+    make = {"qwen_prm": qwen_checkpoint, "math_shepherd": shepherd_checkpoint, "skywork_prm": skywork_checkpoint}
+    if layout == "implicit_prm":
+        causal_checkpoint(tmp_path, 4)
+    else:
+        make.get(layout, rlhflow_checkpoint)(tmp_path)
+    scorer = load_scorer(str(tmp_path), layout=layout, reference=str(tmp_path))  # type: ignore[arg-type]
+    scorer.context = 300  # type: ignore[attr-defined]
+    counts: Counter[str] = Counter()
+    wrong = [("q", ()), ("q", ("a", " ")), (" ", ("a",)), ("q", ("a" * 400,)), ("q", ("\ud800",)), ("q", ("a",))]
+    found = scorer.score_batch([ScoreItem(*one) for one in wrong], counts)
+    assert [len(one.scores) for one in found] == [0, 0, 0, 0, 0, 1]
+    assert counts == {
+        "zero_steps": 1, "empty_step": 1, "empty_problem": 1, "too_long": 1, "bad_utf8": 1, "encoded": 1
+    }  # fmt: skip
+    for (problem, steps), reason in zip(
+        wrong[:4], ["zero_steps", "empty_step", "empty_problem", "too_long"], strict=True
+    ):
+        with pytest.raises(UserError, match=reason):
+            scorer.score(problem, steps)

@@ -1,0 +1,124 @@
+"""Implicit PRMs (Yuan et al., arXiv 2412.01981; EurusPRM): the log-ratio of two causal language models as a reward.
+
+The value after a step is Q = beta * sum of log pi(token) - log pi_ref(token) over the tokens of all steps so far, each
+with its separator; a step's own reward is what it adds. The score is the sigmoid of Q, as in the cross-entropy that
+such models are trained with: 1/2 before the first step, above it where the policy finds the solution likelier than the
+reference does. EurusPRM's card reads within a token of that: it counts the end-of-turn token in place of a separator.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+
+from data.errors import UserError
+from data.ids import content_id
+from prm.aggregate import Reading
+from prm.encode import EncodedSteps, EncoderConfig, StepEncoder
+from prm.model import load_network
+from prm.model_config import ModelForm, PrmConfig
+from prm.scoring.base import RowScorer
+from prm.scoring.local import check_plain_logits, context_of
+from prm.scoring.prefix import batch_states
+
+_CONFIG = PrmConfig(
+    model=ModelForm(form="tokens"),  # Both networks are causal language models.
+    encoder=EncoderConfig(format="chat", separator="\n\n", max_tokens=4096),
+    reading=Reading(start=0.5, aggregation="last"),
+)
+_AT_ONCE = 512
+"""Tokens whose logits over the whole vocabulary are in memory at a time."""
+
+
+def load_implicit(
+    name: str,
+    folder: str,
+    reference: str,
+    beta: float,
+    *,
+    device: str,
+    dtype: str,
+) -> ImplicitScorer:
+    """Load an implicit PRM and its reference model.
+
+    Raises:
+        UserError: no reference is given, or the two do not share a vocabulary.
+    """
+    if not reference:
+        raise UserError("an implicit PRM needs the model that it was trained from.", "Give reference='owner/name'.")
+    policy, tokenizer, revision = load_network(folder, _CONFIG.model, device=device, dtype=dtype)
+    base, others, base_revision = load_network(reference, _CONFIG.model, device=device, dtype=dtype)
+    if not tokenizer.get_vocab().items() <= others.get_vocab().items():
+        raise UserError(f"'{name}' and '{reference}' have different vocabularies.", "Give the model it was made from.")
+    config = _CONFIG.model_copy(update={"revision": content_id("implicit", revision, base_revision, repr(beta))})
+    encoder = StepEncoder(tokenizer, config.encoder)
+    return ImplicitScorer((policy, base), encoder, config, name, beta=beta)
+
+
+class ImplicitScorer(RowScorer):
+    """Scores with two causal language models.
+
+    Args:
+        networks: the policy that was trained, and its reference.
+        encoder: of both.
+        config: reading, calibration, revision.
+        name: of the policy.
+        beta: scale of the log-ratio, in 1/nats.
+        batch_tokens: tokens of one forward pass, padding included.
+        share_prefix: whether samples of one problem share its prompt.
+    """
+
+    def __init__(
+        self,
+        networks: Sequence[Any],
+        encoder: StepEncoder,
+        config: PrmConfig,
+        name: str,
+        *,
+        beta: float = 0.001,
+        batch_tokens: int = 8192,
+        share_prefix: bool = True,
+    ) -> None:
+        for network in networks:
+            check_plain_logits(network.config)
+        limits = [limit for network in networks if (limit := context_of(network.config)) is not None]
+        super().__init__(encoder, config, name, min(limits, default=None))
+        self.networks, self.beta = networks, beta
+        self.batch_tokens, self.share_prefix = batch_tokens, share_prefix
+
+    @torch.inference_mode()
+    def _probabilities(self, rows: Sequence[EncodedSteps]) -> list[list[float]]:
+        policy, reference = (self._logprobs(network, rows) for network in self.networks)
+        found = []
+        for row, ours, theirs in zip(rows, policy, reference, strict=True):
+            # In double precision: a sum over a long solution is read at every step.
+            value = self.beta * (ours.double() - theirs.double()).cumsum(0)
+            found.append(value[[end - row.prompt_length for end in row.step_ends]].sigmoid().tolist())
+        return found
+
+    def _logprobs(self, network: Any, rows: Sequence[EncodedSteps]) -> list[torch.Tensor]:
+        """Log-probabilities of all tokens of the steps of each row."""
+        # Read at every token before one of a step; the last one of the prompt is computed with the steps therefore.
+        reads = [
+            EncodedSteps(row.ids, list(range(row.prompt_length - 1, row.step_ends[-1])), row.prompt_length - 1)
+            for row in rows
+        ]
+        found = [torch.empty(0)] * len(rows)
+        for batch, states in batch_states(network.base_model, reads, self.batch_tokens, share=self.share_prefix):
+            ids = [rows[index].ids[rows[index].prompt_length : rows[index].step_ends[-1] + 1] for index in batch]
+            flat = _chosen(network, states, torch.tensor([one for row in ids for one in row], device=states.device))
+            for index, part in zip(batch, torch.split(flat, list(map(len, ids))), strict=True):
+                found[index] = part.cpu()
+        return found
+
+
+def _chosen(network: Any, states: torch.Tensor, ids: torch.Tensor) -> torch.Tensor:
+    """Log-probabilities [N] of tokens [N] after hidden states [N, H]."""
+    head = network.get_output_embeddings()
+    parts = [
+        head(some).float().log_softmax(-1).gather(1, chosen.unsqueeze(1)).squeeze(1)
+        for some, chosen in zip(torch.split(states, _AT_ONCE), torch.split(ids, _AT_ONCE), strict=True)
+    ]
+    return torch.cat(parts)
