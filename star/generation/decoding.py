@@ -96,6 +96,8 @@ def _prefill(
         use_cache=True,
         logits_to_keep=1,
     ).logits[:, -1]
+    if len(distinct) == len(rows):
+        return logits, cache, mask, mask.sum(-1)
     index = torch.tensor(owner, device=model.device)
     cache.batch_select_indices(index)
     return logits[index], cache, mask[index], mask[index].sum(-1)

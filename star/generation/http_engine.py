@@ -13,7 +13,7 @@ import random
 import threading
 import time
 from collections.abc import Coroutine, Iterable, Iterator
-from concurrent.futures import Future, wait
+from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -23,7 +23,7 @@ from pydantic import SecretStr
 
 from data.errors import DependencyError, EngineError, UserError
 from data.ids import content_id
-from star.generation.base import Completion, Request, SamplingParams
+from star.generation.base import Completion, Request, SamplingParams, failed
 from star.generation.openai_api import (
     KEY_VARIABLES,
     PATHS,
@@ -36,7 +36,7 @@ from star.generation.openai_api import (
     request_body,
     retry_after,
 )
-from star.generation.ordered import failed, in_order
+from star.generation.ordered import ended, in_order
 
 if TYPE_CHECKING:
     import httpx
@@ -93,6 +93,8 @@ class HttpGenerator:
             timeout=httpx.Timeout(None, connect=10.0),
             limits=httpx.Limits(max_connections=concurrency + 1, max_keepalive_connections=concurrency + 1),
         )
+        # Joined once: httpx takes longer over it than over the rest of a request.
+        self._urls = {path: self._client.base_url.join(path.lstrip("/")) for path in (*PATHS.values(), "/models")}
         # A thread of its own keeps requests in flight while the caller works on what was yielded.
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="stepstar-http", daemon=True)
@@ -105,10 +107,7 @@ class HttpGenerator:
             EngineError: the server is dead.
             UserError: the server does not know the model or refuses the key.
         """
-        return in_order(requests, self._begin, self._wait, at_once=self.concurrency)
-
-    def _begin(self, request: Request) -> Future[Completion]:
-        return self._start(self._complete(request))
+        return in_order(requests, lambda row: self._start(self._complete(row)), self._wait, at_once=self.concurrency)
 
     def close(self) -> None:
         """Drop all connections and end the thread."""
@@ -135,7 +134,7 @@ class HttpGenerator:
         began, probe = time.monotonic(), None
         stall = self.config.stall_s
         try:
-            while not future.done() and not wait([future], timeout=min(1.0, stall / 8)).done:
+            while not ended(future, within_s=min(1.0, stall / 8)):
                 idle = time.monotonic() - max(began, self._progress)
                 if idle >= stall:
                     raise EngineError(f"{self._where()} answered nothing for {idle:.0f} s.", retryable=True)
@@ -196,7 +195,7 @@ class HttpGenerator:
         content = json.dumps(body) if body else None
         try:
             async with asyncio.timeout(self.config.timeout_s):
-                response = await self._client.request(method, path, content=content)
+                response = await self._client.request(method, self._urls[path], content=content)
         except TimeoutError:
             return _Setback(f"no answer in {self.config.timeout_s:g} s")
         except httpx.RequestError as error:

@@ -18,8 +18,7 @@ from pydantic import Field
 from data.config import Config
 from data.errors import UserError
 from data.records import FinishReason
-from star.generation.base import Completion, Request
-from star.generation.ordered import failed
+from star.generation.base import Completion, Request, drawn, failed
 
 KEY_VARIABLES = ("STEPSTAR_API_KEY", "OPENAI_API_KEY")
 """Where the key is looked for; the first that is set counts."""
@@ -90,12 +89,12 @@ def read_answer(request: Request, answer: Any) -> Completion:
         count = f"{len(choices)} choices" if isinstance(choices, list) else "no list of choices"
         return failed(request, f"the server answered with {count} instead of one")
     try:
-        return _read_choice(request, choices[0])
+        return _read_choice(request, choices[0], answer.get("usage"))
     except (TypeError, KeyError, AttributeError, ValueError) as error:
         return failed(request, f"the server's choice is not understood: {type(error).__name__} {error}")
 
 
-def _read_choice(request: Request, choice: Mapping[str, Any]) -> Completion:
+def _read_choice(request: Request, choice: Mapping[str, Any], usage: Any) -> Completion:
     reason = _FINISH.get(choice["finish_reason"])
     if reason is None:
         return failed(request, f"the server ended the sample for '{choice['finish_reason']}'")
@@ -106,9 +105,20 @@ def _read_choice(request: Request, choice: Mapping[str, Any]) -> Completion:
     logprobs = _read_logprobs(choice.get("logprobs"))
     if token_ids and logprobs and len(token_ids) != len(logprobs):
         return failed(request, f"the server sent {len(token_ids)} tokens but {len(logprobs)} log-probabilities")
-    return Completion(
-        request_id=request.id, text=text or "", token_ids=token_ids, logprobs=logprobs, finish_reason=reason
+    return drawn(
+        request,
+        text=text or "",
+        token_ids=token_ids,
+        logprobs=logprobs,
+        n_reported=_read_count(usage) or len(logprobs),
+        finish_reason=reason,
     )
+
+
+def _read_count(usage: Any) -> int:
+    """Generated tokens by the server's bill; 0 where it has none, which is no reason to refuse the text."""
+    count = usage.get("completion_tokens") if isinstance(usage, Mapping) else None
+    return count if isinstance(count, int) and count > 0 else 0
 
 
 def _read_logprobs(found: Mapping[str, Any] | None) -> tuple[float, ...]:
@@ -155,9 +165,11 @@ def api_key() -> str:
 
 
 def check_url(url: str) -> None:
-    """Raise a UserError if a base URL is no address, or holds a password that logs would show."""
+    """Raise a UserError if a base URL is no address to put paths after, or holds a password."""
     parts = urlsplit(url)
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise UserError(f"base_url '{url}' is no http(s) address.", "Give one such as http://localhost:8000/v1.")
+    if parts.query or parts.fragment:
+        raise UserError(f"base_url '{url}' goes on after its path.", "Give one such as http://localhost:8000/v1.")
     if parts.username or parts.password:
         raise UserError("base_url holds a user or a password.", f"Take it out; the key belongs in {KEY_VARIABLES[0]}.")

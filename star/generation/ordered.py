@@ -8,10 +8,9 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future
-from typing import TypeVar
+from concurrent.futures import CancelledError, Future
+from typing import Any, TypeVar
 
-from data.records import FinishReason
 from star.generation.base import Completion, Request
 
 T = TypeVar("T")
@@ -20,9 +19,15 @@ READ_AHEAD = 4
 """Requests drawn for each one that runs, so that one slow sample does not idle the others."""
 
 
-def failed(request: Request, error: str) -> Completion:
-    """The completion of a sample that could not be drawn."""
-    return Completion(request_id=request.id, text="", finish_reason=FinishReason.ERROR, error=error)
+def ended(future: Future[Any], *, within_s: float) -> bool:
+    """Wait for a future for a while and say whether it ended; `concurrent.futures.wait` takes twice the time."""
+    try:
+        future.exception(within_s)
+    except TimeoutError:
+        return False
+    except CancelledError:
+        return True
+    return True
 
 
 def in_order(

@@ -13,7 +13,7 @@ from pathlib import Path
 from data.errors import InputError
 from data.ids import content_id
 from data.records import FinishReason
-from star.generation.base import Completion, Request
+from star.generation.base import Completion, Request, failed
 
 Script = Callable[[Request], str | None]
 
@@ -58,12 +58,7 @@ class ScriptedGenerator:
         for request in requests:
             text = self._script(request)
             if text is None:
-                yield Completion(
-                    request_id=request.id,
-                    text="",
-                    finish_reason=FinishReason.ERROR,
-                    error="the script has no answer to this prompt",
-                )
+                yield failed(request, "the script has no answer to this prompt")
                 continue
             words = text.split(" ")
             cut = len(words) > request.sampling.max_tokens

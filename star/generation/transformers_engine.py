@@ -15,14 +15,16 @@ from data.batching import batched
 from data.errors import EngineError
 from data.records import FinishReason
 from star.checkpoints import LoadedModel
-from star.encoding import context_error, cut_at_stop, decode_tokens, encode_prompt, eos_id, pad_id
-from star.generation.base import Completion, Request, SamplingParams
-from star.generation.ordered import failed
+from star.encoding import cut_at_stop, decode_tokens, eos_id, fit_prompts, pad_id
+from star.generation.base import Completion, Request, SamplingParams, drawn, failed
 
 if TYPE_CHECKING:
     from star.generation.decoding import Row
 
 _log = logging.getLogger(__name__)
+
+_MEMORY_SIGNS = ("out of memory", "can't allocate memory", "not enough memory", "ALLOC_FAILED")
+"""What errors of torch's CPU, CUDA and MPS allocators and of cuBLAS say."""
 
 
 class TransformersGenerator:
@@ -59,14 +61,15 @@ class TransformersGenerator:
     def _decode(self, requests: Sequence[Request], params: SamplingParams) -> Iterator[Completion]:
         from star.generation.decoding import Row
 
-        tokenizer = self.loaded.tokenizer
-        encoded = {prompt: encode_prompt(tokenizer, prompt) for prompt in {request.prompt for request in requests}}
         limit = getattr(self.loaded.model.config, "max_position_embeddings", None) or 1 << 30
-        errors = [context_error(len(encoded[row.prompt]), params.max_tokens, limit) for row in requests]
-        rows = [Row(encoded[request.prompt], request.seed) for request in requests]
-        self._fill([row for row, error in zip(rows, errors, strict=True) if not error], params)
-        for request, row, error in zip(requests, rows, errors, strict=True):
-            yield failed(request, error) if error else self._completion(request, row, params)
+        prompts = [request.prompt for request in requests]
+        fitted = fit_prompts(self.loaded.tokenizer, prompts, params.max_tokens, limit=limit)
+        # What cannot be completed stays the string that says why.
+        found = [(request, fitted[request.prompt]) for request in requests]
+        rows = [ids if isinstance(ids, str) else Row(ids, request.seed) for request, ids in found]
+        self._fill([row for row in rows if isinstance(row, Row)], params)
+        for request, row in zip(requests, rows, strict=True):
+            yield failed(request, row) if isinstance(row, str) else self._completion(request, row, params)
 
     def _fill(self, rows: Sequence[Row], params: SamplingParams) -> None:
         """Decode all rows, in halves of halves where the memory asks for it.
@@ -132,8 +135,8 @@ class TransformersGenerator:
         return stopped
 
     def _completion(self, request: Request, row: Row, params: SamplingParams) -> Completion:
-        return Completion(
-            request_id=request.id,
+        return drawn(
+            request,
             text=cut_at_stop(decode_tokens(self.loaded.tokenizer, row.tokens), params.stop),
             token_ids=tuple(row.tokens),
             logprobs=tuple(row.logprobs),
@@ -147,5 +150,6 @@ class TransformersGenerator:
 def _is_out_of_memory(error: RuntimeError | MemoryError) -> bool:
     import torch
 
-    # On a CPU torch raises a plain RuntimeError that only its text tells apart.
-    return isinstance(error, MemoryError | torch.OutOfMemoryError) or "can't allocate memory" in str(error)
+    # Off the GPU, and from CUDA's libraries, torch raises a plain RuntimeError that only its text tells apart.
+    said = str(error)
+    return isinstance(error, MemoryError | torch.OutOfMemoryError) or any(sign in said for sign in _MEMORY_SIGNS)

@@ -12,9 +12,10 @@ import os
 import threading
 import time
 from collections.abc import Iterable, Iterator
-from concurrent.futures import Future, InvalidStateError, wait
+from concurrent.futures import Future, InvalidStateError
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import lru_cache
 from importlib.util import find_spec
 from itertools import count
 from pathlib import Path
@@ -25,11 +26,12 @@ from pydantic import Field
 
 from data.config import Config
 from data.errors import DependencyError, EngineError, UserError
+from data.model_folder import check_folder, is_local, weights_revision
 from data.records import FinishReason
-from star.checkpoints import check_folder, hub_commit, is_local, resolve, weights_revision
-from star.encoding import context_error, cut_at_stop, decode_tokens, encode_prompt
-from star.generation.base import Completion, Request, SamplingParams
-from star.generation.ordered import failed, in_order
+from star.checkpoints import hub_commit, resolve
+from star.encoding import cut_at_stop, decode_tokens, fit_prompts
+from star.generation.base import Completion, Request, SamplingParams, drawn, failed
+from star.generation.ordered import ended, in_order
 
 _FINISH = {"stop": FinishReason.STOP, "length": FinishReason.LENGTH}
 
@@ -58,7 +60,8 @@ class _Job:
     """A request on its way to vLLM; it is sent again to be dropped when its future was cancelled."""
 
     id: str
-    prompt_ids: list[int]
+    prompt_ids: list[int] | str
+    """Or why the prompt cannot be completed, which vLLM never sees."""
     params: Any
     future: Future[Any] = field(default_factory=Future)
     """vLLM's output, or as a string why there is none."""
@@ -98,7 +101,7 @@ class VllmGenerator:
         self._processes = [child for child in multiprocessing.active_children() if child not in others]
         self._limit = int(self._llm.model_config.max_model_len)
         self._ids = map(str, count())
-        self._encoded: tuple[str, list[int]] = ("", [])
+        self._fit = lru_cache(maxsize=1)(self._fit_one)
         self._inbox: SimpleQueue[_Job | None] = SimpleQueue()
         self._progress = time.monotonic()
         # vLLM's engine belongs to one thread, and a step that never returns must not take the caller with it.
@@ -124,16 +127,17 @@ class VllmGenerator:
             process.join(10)
 
     def _begin(self, request: Request) -> Future[Any]:
-        if request.prompt != self._encoded[0]:
-            # Samples of one problem follow each other.
-            self._encoded = (request.prompt, encode_prompt(self.tokenizer, request.prompt))
-        job = _Job(next(self._ids), self._encoded[1], _vllm_params(request.sampling, request.seed))
-        if error := context_error(len(job.prompt_ids), request.sampling.max_tokens, self._limit):
-            job.future.set_result(error)
+        params = request.sampling
+        job = _Job(next(self._ids), self._fit(request.prompt, params.max_tokens), _vllm_params(params, request.seed))
+        if isinstance(job.prompt_ids, str):
+            job.future.set_result(job.prompt_ids)
             return job.future
         job.future.add_done_callback(lambda future: self._inbox.put(job) if future.cancelled() else None)
         self._inbox.put(job)
         return job.future
+
+    def _fit_one(self, prompt: str, n_new: int) -> list[int] | str:
+        return fit_prompts(self.tokenizer, [prompt], n_new, limit=self._limit)[prompt]
 
     def _finish(self, request: Request, future: Future[Any]) -> Completion:
         output = self._wait(future)
@@ -142,19 +146,18 @@ class VllmGenerator:
         found = output.outputs[0]
         if found.finish_reason not in _FINISH:
             return failed(request, f"vLLM ended the sample for '{found.finish_reason}'")
-        flat = found.logprobs
-        return Completion(
-            request_id=request.id,
+        return drawn(
+            request,
             text=cut_at_stop(decode_tokens(self.tokenizer, found.token_ids), request.sampling.stop),
             token_ids=tuple(found.token_ids),
             # The first of each position is the token that was drawn.
-            logprobs=tuple(flat.logprobs[start] for start in flat.start_indices),
+            logprobs=tuple(found.logprobs.logprobs[start] for start in found.logprobs.start_indices),
             finish_reason=_FINISH[found.finish_reason],
         )
 
     def _wait(self, future: Future[Any]) -> Any:
         began = time.monotonic()
-        while not future.done() and not wait([future], timeout=min(1.0, self.config.stall_s / 8)).done:
+        while not ended(future, within_s=min(1.0, self.config.stall_s / 8)):
             if not self._thread.is_alive() or any(not process.is_alive() for process in self._processes):
                 raise EngineError("vLLM's engine process died; its own messages above say why.", retryable=True)
             idle = time.monotonic() - max(began, self._progress)

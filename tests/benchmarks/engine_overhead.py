@@ -1,13 +1,17 @@
 """What does an engine of ours cost over its backend's own interface, called with the same requests?
 
-    python tests/benchmarks/engine_overhead.py transformers|vllm|http [REPETITIONS]
+    python tests/benchmarks/engine_overhead.py transformers|decoding|vllm|http [REPETITIONS] [OUT.json]
 
 Ours and theirs take turns in one run, after a turn of each that does not count. Prints the seconds of each, as overhead
 the median over the repetitions of ours / theirs - 1 with its interquartile range, and the same of the CPU time, which
-other work on the machine disturbs less.
+other work on the machine disturbs less. OUT.json keeps the figures by engine; stored in
+`tests/benchmarks/results/engine_overhead.json`.
 
-- transformers: against the decoding function called with batches that were tokenized beforehand.
-- vllm: against `LLM.generate` of the very same engine, given all token ids at once (needs vLLM).
+Both get prompts as text and give text.
+
+- transformers: against the tokenizer, `model.generate` and `batch_decode`, greedy, in batches of the same requests.
+- decoding: the engine against its own decoding function, with batches that were tokenized beforehand and no texts.
+- vllm: against `LLM.generate` of an engine set up alike, given all prompts at once (needs vLLM).
 - http: against a bare httpx loop with as many connections, on a server that answers after 20 ms.
 """
 
@@ -21,6 +25,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from contextlib import closing, suppress
+from pathlib import Path
 from typing import Any
 
 from data.prompts import PromptTemplate
@@ -36,7 +41,8 @@ ANSWER = {"message": {"content": "12 + 3 = 15\n#### 15"}, "finish_reason": "stop
 ANSWER["logprobs"] = {"content": [{"token": "1", "logprob": -0.25} for _ in range(14)]}
 
 Run = Callable[[], int]
-"""Draws everything once and returns how many samples came out."""
+"""Draws everything once and returns how many tokens or samples came out."""
+Figures = dict[str, float | list[float]]
 
 
 def requests(n_problems: int, n: int, temperature: float) -> list[Request]:
@@ -50,7 +56,7 @@ def requests(n_problems: int, n: int, temperature: float) -> list[Request]:
     ]
 
 
-def compare(ours: Run, theirs: Run, repetitions: int) -> None:
+def compare(ours: Run, theirs: Run, repetitions: int) -> Figures:
     """Time both in turns and print."""
     found: dict[str, list[float]] = {"ours": [], "theirs": []}
     cpu: dict[str, float] = {"ours": 0.0, "theirs": 0.0}
@@ -64,16 +70,49 @@ def compare(ours: Run, theirs: Run, repetitions: int) -> None:
             if repetition:
                 found[name].append(time.perf_counter() - began)
                 cpu[name] += time.process_time() - used
-        assert len(counts) == 1, "both must draw the same"
+        assert len(counts) == 1, f"both must draw the same, not {counts}"
     for name, seconds in found.items():
         print(f"{name:7} {' '.join(f'{one:.3f}' for one in seconds)} s")
-    ratios = [ours / theirs - 1 for ours, theirs in zip(found["ours"], found["theirs"], strict=True)]
-    low, _, high = statistics.quantiles(ratios, n=4)
-    print(f"overhead {100 * statistics.median(ratios):+.1f} % ({100 * low:+.1f} to {100 * high:+.1f})")
-    print(f"CPU time of this process, all repetitions: {100 * (cpu['ours'] / cpu['theirs'] - 1):+.1f} %")
+    ratios = [100 * (ours / theirs - 1) for ours, theirs in zip(found["ours"], found["theirs"], strict=True)]
+    low, middle, high = statistics.quantiles(ratios, n=4)
+    used_more = 100 * (cpu["ours"] / cpu["theirs"] - 1)
+    print(f"overhead {middle:+.1f} % ({low:+.1f} to {high:+.1f})")
+    print(f"CPU time of this process, all repetitions: {used_more:+.1f} %")
+    return {
+        "overhead_percent": round(middle, 2),
+        "quartiles_percent": [round(low, 2), round(high, 2)],
+        "cpu_overhead_percent": round(used_more, 2),
+        **{f"{name}_s": [round(one, 3) for one in seconds] for name, seconds in found.items()},
+    }
 
 
-def measure_transformers(repetitions: int) -> None:
+def measure_transformers(repetitions: int) -> Figures:
+    """The engine against `model.generate`."""
+    import torch
+
+    from star.checkpoints import load_checkpoint
+    from star.generation.transformers_engine import TransformersGenerator
+
+    torch.set_num_threads(1)
+    loaded, wanted = load_checkpoint("embedded"), requests(384, 1, 0.0)
+    generator, eos = TransformersGenerator(loaded, batch_size=BATCH), loaded.tokenizer.eos_token_id
+
+    def theirs() -> int:
+        n_tokens, texts = 0, list[str]()
+        for start in range(0, len(wanted), BATCH):
+            prompts = [row.prompt for row in wanted[start : start + BATCH]]
+            batch = loaded.tokenizer(prompts, padding=True, return_tensors="pt")
+            ids, mask = batch["input_ids"], batch["attention_mask"]
+            out = loaded.model.generate(ids, attention_mask=mask, do_sample=False, max_new_tokens=60)[:, ids.shape[1] :]
+            texts += loaded.tokenizer.batch_decode(out, skip_special_tokens=True)
+            ended = out == eos
+            n_tokens += int((ended.cumsum(-1) - ended.long() == 0).sum())
+        return n_tokens
+
+    return compare(lambda: sum(row.n_tokens for row in generator.generate(wanted)), theirs, repetitions)
+
+
+def measure_decoding(repetitions: int) -> Figures:
     """The engine against `decode`."""
     import torch
 
@@ -96,12 +135,11 @@ def measure_transformers(repetitions: int) -> None:
             n_tokens += sum(len(row.tokens) for row in rows)
         return n_tokens
 
-    compare(lambda: sum(len(row.token_ids) for row in generator.generate(wanted)), theirs, repetitions)
+    return compare(lambda: sum(row.n_tokens for row in generator.generate(wanted)), theirs, repetitions)
 
 
-def measure_vllm(repetitions: int) -> None:
+def measure_vllm(repetitions: int) -> Figures:
     """The engine against `LLM.generate` of a second engine set up alike."""
-    from star.encoding import encode_prompt
     from star.generation.vllm_engine import VllmConfig, _start_vllm, _vllm_params
 
     options = {"kv_cache_memory_bytes": 1 << 28, "enforce_eager": True}
@@ -109,15 +147,18 @@ def measure_vllm(repetitions: int) -> None:
     wanted = requests(96, 4, 0.0)
     with closing(load_generator("embedded", engine="vllm", batch_size=BATCH, **options)) as generator:
         llm = _start_vllm(str(EMBEDDED), None, VllmConfig(**options), BATCH)
-        prompts = [{"prompt_token_ids": encode_prompt(generator.tokenizer, row.prompt)} for row in wanted]  # type: ignore[attr-defined]
+        prompts = [row.prompt for row in wanted]
         params = [_vllm_params(row.sampling, row.seed) for row in wanted]
+        for one in params:
+            one.detokenize = True
 
         def theirs() -> int:
             outputs = llm.generate(prompts, params, use_tqdm=False)
             return sum(len(output.outputs[0].token_ids) for output in outputs)
 
-        compare(lambda: sum(len(row.token_ids) for row in generator.generate(wanted)), theirs, repetitions)
+        figures = compare(lambda: sum(row.n_tokens for row in generator.generate(wanted)), theirs, repetitions)
         llm.llm_engine.engine_core.shutdown()
+    return figures
 
 
 def serve(port: Any) -> None:
@@ -143,7 +184,7 @@ def serve(port: Any) -> None:
     asyncio.run(main())
 
 
-def measure_http(repetitions: int) -> None:
+def measure_http(repetitions: int) -> Figures:
     """The engine against httpx with a semaphore."""
     import httpx
 
@@ -155,7 +196,7 @@ def measure_http(repetitions: int) -> None:
     with closing(load_generator("m", engine="http", batch_size=AT_ONCE, base_url=url, server="vllm")) as generator:
         loop = asyncio.new_event_loop()
         client = httpx.AsyncClient(timeout=60, limits=httpx.Limits(max_connections=AT_ONCE))
-        compare(
+        figures = compare(
             lambda: len([row.text for row in generator.generate(wanted)]),
             lambda: len(loop.run_until_complete(_bare(client, url, wanted))),
             repetitions,
@@ -163,6 +204,7 @@ def measure_http(repetitions: int) -> None:
         loop.run_until_complete(client.aclose())
         loop.close()
     server.kill()
+    return figures
 
 
 async def _bare(client: Any, url: str, wanted: Sequence[Request]) -> list[str]:
@@ -183,6 +225,21 @@ async def _bare(client: Any, url: str, wanted: Sequence[Request]) -> list[str]:
     return await asyncio.gather(*map(ask, wanted))
 
 
+def main() -> None:
+    """Measure one engine, print and store."""
+    measures = {
+        "transformers": measure_transformers,
+        "decoding": measure_decoding,
+        "vllm": measure_vllm,
+        "http": measure_http,
+    }
+    engine, *rest = sys.argv[1:]
+    figures = measures[engine](int(rest[0]) if rest else 7)
+    if len(rest) > 1:
+        out = Path(rest[1])
+        stored = json.loads(out.read_text()) if out.exists() else {}
+        out.write_text(json.dumps(stored | {engine: figures}, indent=1, sort_keys=True) + "\n")
+
+
 if __name__ == "__main__":
-    measures = {"transformers": measure_transformers, "vllm": measure_vllm, "http": measure_http}
-    measures[sys.argv[1]](int(sys.argv[2]) if len(sys.argv) > 2 else 7)
+    main()

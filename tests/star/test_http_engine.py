@@ -194,6 +194,33 @@ def test_token_ids_and_logprobs_are_read_from_both_endpoints(serve: Callable[...
     assert "messages" not in server.bodies[1]
 
 
+@pytest.mark.parametrize(
+    ("found", "count"),
+    [
+        ({"usage": {"prompt_tokens": 9, "completion_tokens": 5}}, 5),
+        # A server that tells tokens is believed token by token.
+        ({"choices": good("ab", token_ids=[7, 2])["choices"], "usage": {"completion_tokens": 5}}, 2),
+        ({"choices": good("ab", logprobs={"content": [{"logprob": -0.5}] * 3})["choices"]}, 3),
+        ({}, 0),
+        ({"usage": None}, 0),
+        ({"usage": {"completion_tokens": "5"}}, 0),
+        ({"usage": {"completion_tokens": -5}}, 0),
+    ],
+)
+def test_tokens_are_counted_though_the_server_tells_no_ids(
+    serve: Callable[..., Server], found: dict[str, Any], count: int
+) -> None:
+    server = serve(lambda body, asked: (200, good("ab") | found))
+    (row,) = ask(server, ["a"])
+    assert (row.text, row.error, row.n_tokens) == ("ab", "", count)
+
+
+def test_a_log_probability_that_is_no_number_is_an_error(serve: Callable[..., Server]) -> None:
+    server = serve(lambda body, asked: (200, good("a", logprobs={"content": [{"logprob": float("nan")}]})))
+    (row,) = ask(server, ["a"])
+    assert "token 0 is nan" in row.error
+
+
 def test_an_empty_text_is_a_completion_and_not_an_error(serve: Callable[..., Server]) -> None:
     server = serve(lambda body, asked: (200, good("" if prompt_of(body) == "a" else None, "length")))
     for row in ask(server, ["a", "b"]):
@@ -446,7 +473,9 @@ def test_the_own_key_goes_before_openais_and_none_is_needed(
     assert [head.get("Authorization") for head in server.headers] == [f"Bearer {KEY}", "Bearer sk-other", None]
 
 
-@pytest.mark.parametrize("url", ["localhost:8000/v1", "ftp://h/v1", "http://", "http://me:sk-p@h/v1"])
+@pytest.mark.parametrize(
+    "url", ["localhost:8000/v1", "ftp://h/v1", "http://", "http://me:sk-p@h/v1", "http://h/v1?x=1"]
+)
 def test_a_base_url_that_cannot_be_used_is_named_before_anything_is_sent(url: str) -> None:
     with pytest.raises(UserError, match="base_url") as caught:
         load_generator("m", engine="http", base_url=url)

@@ -99,11 +99,25 @@ def test_a_cut_off_sample_says_length_and_sampling_may_change_midstream(engine: 
     assert [len(row.token_ids) for row in rows[::2]] == [3, 3]
 
 
-def test_a_prompt_beyond_the_context_is_an_error_with_both_lengths(engine: Generator) -> None:
-    long, fine = engine.generate(requests(["1+" * 400, prompts(1)[0]]))
+def test_a_prompt_that_cannot_be_completed_is_an_error_beside_good_samples(engine: Generator) -> None:
+    long, fine, broken, again = engine.generate(requests(["1+" * 400, prompts(1)[0], "1+\ud800=?", prompts(1)[0]]))
     assert "801 tokens" in long.error
     assert "512" in long.error
-    assert fine.text
+    assert "surrogate" in broken.error
+    assert fine.text == again.text != ""
+
+
+def test_many_samples_of_each_prompt_come_in_order_with_seeds_of_their_own(
+    engine: Generator, tiny: LoadedModel
+) -> None:
+    texts = [text for text in prompts(8) for _ in range(4)]
+    greedy = list(engine.generate(requests(texts)))
+    theirs = list(TransformersGenerator(tiny).generate(requests(texts)))
+    assert [(row.request_id, row.token_ids) for row in greedy] == [(row.request_id, row.token_ids) for row in theirs]
+    hot = [row.token_ids for row in engine.generate(requests(texts, 50, temperature=2.0))]
+    assert all(len(set(hot[start : start + 4])) > 1 for start in range(0, 32, 4))
+    # The seed belongs to the sample, not to its place.
+    assert hot[8:12] == [row.token_ids for row in engine.generate(requests(texts[8:12], 58, temperature=2.0))]
 
 
 def test_an_early_end_cancels_the_rest_and_the_engine_goes_on(engine: Generator) -> None:
@@ -179,6 +193,7 @@ def test_the_http_engine_draws_the_same_from_vllms_own_server(server_url: str, t
     for one, other in zip(ours, theirs, strict=True):
         assert (one.token_ids, one.text, one.finish_reason) == (other.token_ids, other.text, other.finish_reason)
         assert one.logprobs == pytest.approx(other.logprobs, abs=1e-3)
+        assert one.n_reported == len(one.token_ids)
     assert [row.token_ids for row in hot[0]] == [row.token_ids for row in hot[1]]
     assert len({row.token_ids for row in hot[0]}) > 3
     assert "maximum context length is 512" in long.error
