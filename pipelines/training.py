@@ -14,8 +14,8 @@ from pipelines.progress import say, track
 from pipelines.stages import CODE_VERSION, Context
 from prm.training_state import TrainingState
 from star.checkpoints import LoadedModel, load_checkpoint, save_checkpoint
-from star.encoding import encode_completion, encode_prompt, pad_id
 from star.distributed import train
+from star.encoding import encode_completion, encode_prompt, pad_id
 from star.sft import Row, TrainingReport
 
 
