@@ -54,7 +54,8 @@ class Arm:
     test: Sequence[Problem]
     learn: Callable[[Training], Policy] = Training.run
     """From a round's training set to the next policy."""
-    rounds: list[Round] = field(default_factory=list)
+    earlier: list[Rationale] = field(default_factory=list)
+    """What the rounds so far kept, for replay."""
 
     def run(self) -> Policy:
         """Run the rounds; returns the last promoted policy."""
@@ -79,7 +80,6 @@ class Arm:
 
     def _collect(self, policy: Policy, current: Round) -> Round:
         """Everything between the policy and its training set."""
-        self.rounds.append(current)
         self._sample(policy, current)
         if self.rationalizes:
             self._rationalize(policy, current)
@@ -99,10 +99,13 @@ class Arm:
         sampling = self.context.recipe.sampling
         setting = self._balanced(policy, current.number) or Setting(sampling.temperature, sampling.n)
         current.n = setting.n
-        # The base samples are the same in every arm: drawn once, stored once.
-        owner = STAR if current.number == 1 else self.name
-        draw = Draw(owner, current.number, "sample", setting.n, sampling.params(temperature=setting.temperature))
+        params = sampling.params(temperature=setting.temperature)
+        draw = Draw(self._owner(current.number), current.number, "sample", setting.n, params)
         current.rationales += sample(self.context, policy, draw, self.train, current.verdicts)
+
+    def _owner(self, number: int) -> str:
+        """Whose samples a round's are: those of the base are the same in every arm, drawn once and stored once."""
+        return STAR if number == 1 else self.name
 
     def _balanced(self, policy: Policy, number: int) -> Setting | None:
         """The setting of the best balance score on a few problems, if there are candidates."""
@@ -114,7 +117,7 @@ class Arm:
         pilot, samples = order[: config.problems], dict[float, list[list[Rationale]]]()
         for place, temperature in enumerate(config.temperatures):
             params = recipe.sampling.params(temperature=temperature)
-            draw = Draw(self.name, number, "pilot", max(config.n), params, place)
+            draw = Draw(self._owner(number), number, "pilot", max(config.n), params, place)
             rows = sample(self.context, policy, draw, pilot, verdicts)
             samples[temperature] = [rows[start : start + draw.n] for start in range(0, len(rows), draw.n)]
         scores = balance_scores(samples, verdicts, config)
@@ -165,11 +168,12 @@ class Arm:
     def _train(self, current: Round) -> Policy:
         """Fine-tune from the base on what was kept, earlier rationales and copies among it, if they are asked for."""
         recipe, number = self.context.recipe, current.number
-        if not current.kept and self.name == WITHOUT:
+        old = replayed(current.kept, self.earlier, recipe.selection, round_=number, seed=recipe.seed)
+        rows = [*current.kept, *old]
+        self.earlier += current.kept
+        if not rows:
             say(f"{self.name} · round {number}: nothing was kept, so the base stays")
             return replace(self.base, round=number)
-        earlier = [row for before in self.rounds[:-1] for row in before.kept]
-        rows = [*current.kept, *replayed(current.kept, earlier, recipe.selection, round_=number, seed=recipe.seed)]
         rates, problems = pass_rates(current.rationales, current.verdicts), self._problems
         examples = [
             (problems[row.problem_id], row)
@@ -196,7 +200,7 @@ class Arm:
         if not pairs:
             return True
         key = content_id("promotion", before.revision, candidate.revision, CODE_VERSION, config.model_dump_json(),
-                         *marks)  # fmt: skip
+                         *map(str, pairs))  # fmt: skip
         (found,) = self.context.run.unit("promotions", f"{self.name}-r{number}", key, lambda: [
             decide_promotion([pair[0] for pair in pairs], [pair[1] for pair in pairs], config, arm=self.name,
                              round_=number)

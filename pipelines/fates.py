@@ -59,6 +59,4 @@ def _fate(marks: set[tuple[str, str]]) -> str:
         return "rationalized"
     if reasons <= {"undecided", "error"}:
         return "undecided"
-    return (
-        "rejected" if reasons & {"leak", "quarantine", "truncated", "duplicate", "too_hard", "too_easy"} else "unsolved"
-    )
+    return "rejected" if reasons & _REJECTING else "unsolved"

@@ -147,7 +147,7 @@ def _stacked(counts: dict[tuple[str, int], Counter[str]], names: Sequence[str], 
     figure = graph_objects.Figure()
     places = sorted(counts, key=lambda place: (place[0] != BASE, place[0] != "star", place))
     labels = [
-        "base" if arm == BASE else f"{'with' if arm == 'star' else 'without'}, {round_}" for arm, round_ in places
+        "base" if arm == BASE else f"{ARMS[arm].replace(' rationalization', '')}, {round_}" for arm, round_ in places
     ]
     for name in names:
         values = [counts[place][name] for place in places]
@@ -158,7 +158,7 @@ def _stacked(counts: dict[tuple[str, int], Counter[str]], names: Sequence[str], 
         title,
         barmode="stack",
         yaxis={"title": unit},
-        xaxis={"title": "rationalization, round", "type": "category"},
+        xaxis={"title": "arm, round", "type": "category"},
     )
 
 

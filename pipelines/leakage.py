@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
+from itertools import islice
 
 from data.ids import content_id, derive_seed
 from data.records import Origin, Problem, Rationale, Status, Verdict
@@ -60,14 +61,15 @@ def _gaps(context: Context, policy: Policy, pairs: Sequence[tuple[Problem, Ratio
     from star.generation.transformers_engine import TransformersGenerator
     from star.likelihood import hint_gaps
 
-    generator = policy.generator
-    if not isinstance(generator, TransformersGenerator):
+    if policy.engine != "transformers":
         return [None] * len(pairs)
+    generator = policy.generator
+    assert isinstance(generator, TransformersGenerator)
     size = context.recipe.sft.micro_batch_size
     return hint_gaps(generator.loaded, context.template, pairs, batch_size=size)
 
 
-def show_wrong_hints(context: Context, policy: Policy, draw: Draw, problems: Sequence[Problem]) -> list[WrongHint]:
+def show_wrong_hints(context: Context, policy: Policy, draw: Draw, problems: Sequence[Problem]) -> None:
     """Show some of the problems a wrong answer as the hint, and store what came of it.
 
     Args:
@@ -78,14 +80,15 @@ def show_wrong_hints(context: Context, policy: Policy, draw: Draw, problems: Seq
     """
     seed = derive_seed("wrong_hints", context.recipe.seed, draw.round)
     order = sorted(problems, key=lambda problem: derive_seed(seed, problem.id))
-    shown = list(swapped_prompts(order, context.template, seed))[: context.recipe.rationalization.wrong_hints]
+    wanted = context.recipe.rationalization.wrong_hints
+    shown = list(islice(swapped_prompts(order, context.template, seed), wanted))
     if not shown:
-        return []
+        return
     key = content_id("wrong_hints", policy.revision, context.template.hash(hinted=True), draw.params.to_json(),
                      CODE_VERSION, *(f"{problem.id} {hint}" for problem, hint, _ in shown))  # fmt: skip
     compute = partial(_answer_wrong_hints, context, policy, draw, shown)
     with context.run.stage(f"{draw.arm} · round {draw.round} · wrong hints"):
-        return context.run.unit("wrong_hints", f"{draw.arm}-r{draw.round}", key, compute)
+        context.run.unit("wrong_hints", f"{draw.arm}-r{draw.round}", key, compute)
 
 
 def _answer_wrong_hints(

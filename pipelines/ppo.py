@@ -86,8 +86,8 @@ class PpoStage:
 
         recipe = self.context.recipe
         levels = set(recipe.target_difficulties)
-        # The levels that the run is about; all of them where it names none.
-        train, dev = ([problem for problem in problems if not levels or problem.difficulty in levels]
+        # The levels that the run is about; all of them where it names none, or others than the source.
+        train, dev = ([problem for problem in problems if problem.difficulty in levels] or list(problems)
                       for problems in (self.train, self.dev))  # fmt: skip
         return Task(
             problems=train,
@@ -148,4 +148,4 @@ def _tell(report: PpoReport) -> None:
     say(f"ppo: kept the policy of iteration {report.best_iteration}, {report.best_accuracy:.1%} of the dev problems")
     names = sorted({alarm.name for _, alarm in report.alarms})
     if names:
-        say(f"ppo: alarms {', '.join(names)}; see the report")
+        say(f"ppo: alarms {', '.join(names)}")

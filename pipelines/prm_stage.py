@@ -7,6 +7,7 @@ wrong teaches nothing. It scores the dataset's rationales, and chooses among sam
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -25,6 +26,7 @@ from pipelines.stages import CODE_VERSION, Context, Draw, sample
 from prm import load_scorer
 from prm.labels import LabelledSolution, label_symbolic, values_up_to
 from prm.scoring.base import ScoreItem, Scorer
+from prm.training_state import TrainingState
 
 if TYPE_CHECKING:
     from prm.evaluation import BestOfN
@@ -71,15 +73,20 @@ class PrmStage:
         """Train and use the PRM, or read what was done.
 
         Raises:
-            UserError: there are no labels to train on, or no dev problems.
+            UserError: there are no labels to train on.
         """
         run = self.context.run
         # Samples to choose from: of the dev problems to fit the reading by, of the test problems to report.
         dev, test = (self._candidates(place, problems) for place, problems in enumerate((self.dev, self.test)))
         self.start.release()
         solutions = list(self._solutions())
+        key, config = self._key(solutions, dev), self.context.recipe.prm
+        state = TrainingState(
+            run.root / "checkpoints" / f"{PRM}.training.safetensors", key=key, every_s=config.save_every_s
+        )
         with run.stage("prm · train"):
-            run.checkpoint(PRM, self._key(solutions, dev), lambda folder: self._make(folder, solutions, dev))
+            run.checkpoint(PRM, key, lambda folder: self._make(folder, solutions, dev, state))
+        state.clear()
         scorer = load_scorer(str(run.root / "checkpoints" / PRM))
         with run.stage("prm · score"):
             self._score(scorer, kept_rationales(run, "star"))
@@ -92,7 +99,8 @@ class PrmStage:
 
         recipe, verdicts = self.context.recipe, dict[str, Verdict]()
         levels = set(recipe.target_difficulties)
-        problems = [problem for problem in problems if not levels or problem.difficulty in levels]
+        # Where the sources name their levels differently, every problem is a target.
+        problems = [problem for problem in problems if problem.difficulty in levels] or list(problems)
         n = recipe.prm.samples
         draw = Draw(PRM, self.start.round + 1, "pilot", n, recipe.sampling.params(temperature=1.0), place)
         rows = sample(self.context, self.start, draw, problems, verdicts)
@@ -100,7 +108,8 @@ class PrmStage:
             [
                 Sample(problem=problem.prompt, steps=row.steps, answer=row.answer,
                        correct=verdicts[row.id].status is Status.CORRECT)
-                for row in group if row.steps
+                # What could not be checked is neither right nor wrong.
+                for row in group if verdicts[row.id].status is not Status.UNDECIDED
             ]
             for problem, group in zip(problems, batched(rows, n), strict=True)
         ]  # fmt: skip
@@ -111,8 +120,12 @@ class PrmStage:
         problems = {problem.id: problem for problem in run.table("problems")}
         verdicts = {row.rationale_id: row for row in run.table("verdicts", "star-")}
         found: dict[str, LabelledSolution] = {}
+        # What speaks of the hint is no right reasoning, and what a pilot drew was never selected from.
+        fit = {row.rationale_id for row in run.table("selections", "star-") if row.reason not in ("leak", "quarantine")}
         for row in run.table("rationales", "star-"):
-            labelled = agreed_labels(problems[row.problem_id], row, verdicts[row.id]) if row.steps else None
+            if row.id not in fit or not row.text.strip():
+                continue
+            labelled = agreed_labels(problems[row.problem_id], row, verdicts[row.id])
             if labelled:
                 found.setdefault(labelled.id, labelled)
         first_wrong = {label.rationale_id: label.step for label in run.table("step_labels", "near_miss-")
@@ -129,12 +142,20 @@ class PrmStage:
 
     def _key(self, solutions: Sequence[LabelledSolution], dev: Sequence[Sequence[Sample]]) -> str:
         texts = (f"{row.id} {row.values}" for row in solutions)
-        chosen = ("".join(one.steps) for group in dev for one in group)
-        return content_id("prm", self.start.revision, self.context.recipe.prm.model_dump_json(), CODE_VERSION, *texts,
-                          "dev", *chosen)  # fmt: skip
+        chosen = (f"{place} {one}" for place, group in enumerate(dev) for one in group)
+        return content_id("prm", self.start.revision, self.context.recipe.prm.model_dump_json(), CODE_VERSION,
+                          str(self._seed), *texts, "dev", *chosen)  # fmt: skip
+
+    @property
+    def _seed(self) -> int:
+        return derive_seed(self.context.recipe.seed, PRM)
 
     def _make(
-        self, folder: Path, solutions: Sequence[LabelledSolution], dev: Sequence[Sequence[Sample]]
+        self,
+        folder: Path,
+        solutions: Sequence[LabelledSolution],
+        dev: Sequence[Sequence[Sample]],
+        state: TrainingState,
     ) -> dict[str, Any]:
         from prm.encode import EncoderConfig
         from prm.model import build_prm, save_prm
@@ -142,12 +163,12 @@ class PrmStage:
         from prm.training_fit import fit_prm
         from prm.training_rows import split_by_problem
 
-        config, seed = self.context.recipe.prm, derive_seed(self.context.recipe.seed, PRM)
+        config, seed = self.context.recipe.prm, self._seed
         loaded = build_prm(self.start.path, ModelForm(), EncoderConfig(), seed=seed)
         loaded.config = loaded.config.model_copy(update={"base_model": self.start.name})
         train, held = split_by_problem(solutions, config.dev_share, seed=seed)
-        report = self._train(loaded, train, held, folder)
-        fit_prm(loaded, held, dev)
+        report = self._train(loaded, train, held, state)
+        fit_prm(loaded, held, [group for group in dev if group])
         save_prm(loaded, folder)
         return {
             "steps": report.steps,
@@ -163,20 +184,18 @@ class PrmStage:
         }
 
     def _train(
-        self, loaded: LoadedPrm, train: Sequence[LabelledSolution], dev: Sequence[LabelledSolution], folder: Path
+        self,
+        loaded: LoadedPrm,
+        train: Sequence[LabelledSolution],
+        dev: Sequence[LabelledSolution],
+        state: TrainingState,
     ) -> PrmTrainingReport:
         from prm.training import train_prm
-        from prm.training_state import TrainingState
 
-        config, seed = self.context.recipe.prm, derive_seed(self.context.recipe.seed, PRM)
-        rows, held = self._rows(loaded, train), self._rows(loaded, dev)
-        key = content_id("prm state", config.model_dump_json(), *(row.id for row in train))
-        state = TrainingState(folder.with_name(f"{PRM}.training.safetensors"), key=key, every_s=config.save_every_s)
+        config, rows, held = self.context.recipe.prm, self._rows(loaded, train), self._rows(loaded, dev)
         with track("prm · train", config.steps) as bar:
-            report = train_prm(loaded, rows, config, seed=seed, dev=held, state=state,
-                               on_step=lambda step, _, loss: bar.reach(step, f"loss {loss:.3f}"))  # fmt: skip
-        state.clear()
-        return report
+            return train_prm(loaded, rows, config, seed=self._seed, dev=held, state=state,
+                             on_step=lambda step, _, loss: bar.reach(step, f"loss {loss:.3f}"))  # fmt: skip
 
     def _rows(self, loaded: LoadedPrm, solutions: Sequence[LabelledSolution]) -> list[TrainingRow]:
         from prm.training_rows import prepare_rows
@@ -206,7 +225,9 @@ class PrmStage:
         from prm.evaluation import best_of_n_curve
         from prm.training_fit import scored_candidates
 
-        groups = [group for group in scored_candidates(scorer, test) if group]
+        groups = scored_candidates(scorer, [group for group in test if group])
+        if not groups:
+            return
         n = self.context.recipe.prm.samples
         sizes = sorted({size for size in (1, 2, 4, 8, 16, 32, 64) if size < n} | {n})
         curve = best_of_n_curve(groups, scorer.reading, sizes)
@@ -220,7 +241,7 @@ def _rounded(row: BestOfN) -> dict[str, float]:
     return {name: round(value, 2) for name, value in row._asdict().items()}
 
 
-def _quality(loaded: LoadedPrm, dev: Sequence[LabelledSolution]) -> dict[str, float]:
+def _quality(loaded: LoadedPrm, dev: Sequence[LabelledSolution]) -> dict[str, float | None]:
     """Step AUC, first-error F1 and calibration error on the labelled dev solutions."""
     from prm.evaluation import auc, calibration_error, first_error_scores
     from prm.scoring.local import TransformersScorer
@@ -235,7 +256,12 @@ def _quality(loaded: LoadedPrm, dev: Sequence[LabelledSolution]) -> dict[str, fl
     )
     return {
         "solutions": len(rows),
-        "step_auc": round(auc([value > 0.5 for value in values], scores), 4),
-        "first_error_f1": round(errors.f1, 2),
-        "calibration_error": round(calibration_error(values, scores), 4),
+        "step_auc": _number(auc([value > 0.5 for value in values], scores)),
+        "first_error_f1": _number(errors.f1),
+        "calibration_error": _number(calibration_error(values, scores)),
     }
+
+
+def _number(value: float) -> float | None:
+    """JSON has no NaN: a figure that cannot be measured, say because every label is right, is none."""
+    return round(value, 4) if math.isfinite(value) else None

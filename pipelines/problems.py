@@ -141,9 +141,10 @@ def _read_and_check(run: RunFolder, recipe: Recipe) -> tuple[list[Problem], list
 
 
 def split_dev(problems: Sequence[Problem], recipe: Recipe) -> tuple[list[Problem], list[Problem]]:
-    """Training problems proper, and those that gate and plateau are judged by; drawn by hash, empty if nobody asks."""
+    """Training problems proper, and those that gate, PRM and PPO are judged by; drawn by hash, empty if nobody asks."""
     config = recipe.promotion
-    share = config.dev_share if config.gate != "always" or config.patience else 0.0
+    asked = config.gate != "always" or config.patience or recipe.prm.enabled or recipe.ppo.enabled
+    share = config.dev_share if asked else 0.0
     train: list[Problem] = []
     dev: list[Problem] = []
     for problem in problems:

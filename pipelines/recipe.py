@@ -16,6 +16,7 @@ from pydantic import Field, model_validator
 
 from data.config import Config
 from data.errors import UserError
+from data.run_records import LeakTest
 from pipelines.overrides import apply_override, checked, read_yaml
 from prm.training_config import PrmTrainingConfig
 from star.balance import BalanceConfig
@@ -150,9 +151,17 @@ class Recipe(Config):
     """CPU threads for the model; 0 means all. Fixed by the first run, since floating point depends on it."""
 
     @model_validator(mode="after")
-    def _prm_for_ppo(self) -> Recipe:
+    def _fits(self) -> Recipe:
+        """What would stop the run only after its rounds."""
         if self.ppo.enabled and self.ppo.rewards == "prm" and not self.prm.enabled:
             raise ValueError("ppo.rewards is prm, but prm.enabled is false")
+        if (self.ppo.enabled or self.prm.enabled) and not self.promotion.dev_share:
+            raise ValueError("PRM and PPO are judged by dev problems, but promotion.dev_share is 0")
+        if self.ppo.enabled and (self.sampling.top_p < 1 or self.sampling.top_k):
+            raise ValueError("PPO needs samples of the whole distribution: sampling.top_p 1 and sampling.top_k 0")
+        measured = {LeakTest.LOGPROB_GAP, LeakTest.ANSWER_GAP} & set(self.leaks.quarantine)
+        if measured and self.engine.type != "transformers":
+            raise ValueError(f"leaks.quarantine: {min(measured)} is measured by engine transformers alone")
         return self
 
 

@@ -35,6 +35,8 @@ def verdict_line(summary: Summary) -> str:
     last = last_promoted(summary, {place[:2] for place in summary.accuracy})
     assert last is not None
     gain, base, after = summary.gain, summary.accuracy["base", 0, "all"], summary.accuracy[*last, "all"]
+    if last == ("base", 0):
+        return "The gate turned every round down: the base is what the run ends with."
     what = "on the target difficulties " if any(summary.targets) else ""
     return f"Held-out accuracy {what}went from {percent(base.mean)} to {percent(after.mean)}: {_points(gain)}"
 

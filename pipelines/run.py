@@ -20,7 +20,7 @@ from data.records import Problem
 from pipelines.arm import STAR, WITHOUT, Arm
 from pipelines.dataset import write_dataset
 from pipelines.labels import write_labels
-from pipelines.policy import base_policy
+from pipelines.policy import Policy, base_policy
 from pipelines.ppo import PpoStage
 from pipelines.prm_stage import PrmStage
 from pipelines.problems import load_problems, split_dev
@@ -29,7 +29,7 @@ from pipelines.recipe import Recipe
 from pipelines.report import write_report
 from pipelines.run_dir import RunFolder
 from pipelines.stages import Context, evaluate
-from prm.scoring.base import Scorer
+from prm.scoring.base import ScoreItem, Scorer
 from star.ppo.judging import StepScorer
 
 
@@ -75,8 +75,29 @@ def _environment(run: RunFolder, recipe: Recipe) -> dict[str, Any]:
 
 
 def _step_scores(scorer: Scorer) -> StepScorer:
-    """A PRM's scores of one solution's steps."""
-    return lambda problem, steps: scorer.score(problem, steps).scores
+    """A PRM's scores of one solution's steps; a solution that it cannot score is neither good nor bad."""
+
+    def score(problem: str, steps: Sequence[str]) -> Sequence[float]:
+        (found,) = scorer.score_batch([ScoreItem(problem, tuple(steps))])
+        return found.scores or [0.5] * len(steps)
+
+    return score
+
+
+def _improve(
+    context: Context, best: Policy, train: Sequence[Problem], dev: Sequence[Problem], test: Sequence[Problem]
+) -> None:
+    """PRM and PPO, where the recipe asks for them; the dataset gets the PRM's scores."""
+    run, recipe = context.run, context.recipe
+    ppo = PpoStage(context, best, train, dev, test)
+    if recipe.prm.enabled:
+        scorer = PrmStage(context, best, dev, test).run()
+        if recipe.ppo.rewards == "prm":
+            ppo = replace(ppo, scorer=_step_scores(scorer), scorer_revision=scorer.revision)
+        with run.stage("dataset"):
+            write_dataset(run, STAR)
+    if recipe.ppo.enabled:
+        ppo.run()
 
 
 def _run_arms(context: Context, train: Sequence[Problem], test: Sequence[Problem]) -> None:
@@ -97,14 +118,9 @@ def _run_arms(context: Context, train: Sequence[Problem], test: Sequence[Problem
     best = Arm(context, base, STAR, rationalizes, train, dev, test).run()
     run.note("promoted", best.name)
     write_labels(context, STAR)
-    scorer = PrmStage(context, best, dev, test).run() if recipe.prm.enabled else None
     with run.stage("dataset"):
         write_dataset(run, STAR)
-    if recipe.ppo.enabled:
-        ppo = PpoStage(context, best, train, dev, test)
-        if scorer and recipe.ppo.rewards == "prm":
-            ppo = replace(ppo, scorer=_step_scores(scorer), scorer_revision=scorer.revision)
-        ppo.run()
+    _improve(context, best, train, dev, test)
     if recipe.compare_without_rationalization and rationalizes:
         Arm(context, base, WITHOUT, False, train, dev, test).run()
     run.drop_stale()

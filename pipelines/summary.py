@@ -37,7 +37,7 @@ class Summary:
     outcomes: dict[tuple[str, int], Counter[str]] = field(default_factory=dict)
     """(arm, round) to evaluation outcomes; truncated answers count apart."""
     gain: Interval | None = None
-    """Last round minus base on the target difficulties, paired."""
+    """Last promoted policy minus base on the target difficulties, paired."""
     targets: list[str] = field(default_factory=list)
     """Difficulties of the training problems, in order."""
     difficulties: list[str] = field(default_factory=list)
@@ -111,17 +111,17 @@ def summarize(run: RunFolder, *, samples: int = 4) -> Summary:
 
 
 def last_promoted(summary: Summary, rounds: Iterable[tuple[str, int]], arm: str = "star") -> tuple[str, int] | None:
-    """The last round of an arm whose model the gate let through."""
+    """The last round of an arm whose model the gate let through; the base, where it let none through."""
     places = [place for place in rounds if place[0] == arm]
     passed = [place for place in places if place not in summary.promotions or summary.promotions[place].promoted]
-    return max(passed, default=None)
+    return max(passed, default=(BASE, 0) if places else None)
 
 
 def _add_accuracy(summary: Summary, run: RunFolder, problems: dict[str, Problem], train: list[Problem]) -> None:
     rows: dict[tuple[str, int], list[Evaluation]] = defaultdict(list)
     for row in run.table("evaluations"):
         rows[row.arm, row.round].append(row)
-    test = [problems[row.problem_id] for row in next(iter(rows.values()), [])]
+    test = list(run.table("problems", "test"))
     summary.n_evaluated = len(test)
     summary.difficulties = _order({problem.difficulty for problem in test})
     trained = set(run.recipe.target_difficulties) or {problem.difficulty for problem in train}

@@ -15,10 +15,12 @@ from pydantic import Field
 
 from data.config import Config
 from prm.aggregate import AGGREGATIONS, READOUTS, Reading
-from prm.evaluation import Candidate, best_of_n, first_error_scores, with_classes
+from prm.evaluation import BestOfN, Candidate, best_of_n, first_error_scores, with_classes
 
 _FLOOR = 1e-9
 """Probabilities are kept this far from 0 and 1 before their logarithm is taken."""
+_READOUT_MARGIN = 1.0
+"""Points of F1 by which another read-out must beat the plain level: less is the noise of a dev set."""
 
 
 class Calibration(Config):
@@ -138,7 +140,7 @@ def fit_reading(
     first_errors: Sequence[int],
     candidates: Sequence[Sequence[Candidate]] = (),
 ) -> Reading:
-    """Choose read-out and threshold by first-error F1, the aggregation by best-of-N.
+    """Choose read-out and threshold by first-error F1, the aggregation by best-of-N, greedy and weighted alike.
 
     Args:
         scores: step scores of labelled solutions; may be empty if there are candidates.
@@ -153,13 +155,18 @@ def fit_reading(
         start = _start(scores, first_errors)
         options = [Reading(readout=readout, start=start) for readout in READOUTS]
         fits = [best_threshold(scores, first_errors, option) for option in options]
-        best = max(range(len(options)), key=lambda at: fits[at][1])
+        best = max(range(len(options)), key=lambda at: fits[at][1] - _READOUT_MARGIN * (at > 0))
         reading = options[best].model_copy(update={"threshold": fits[best][0]})
     if candidates:
         numbered = [with_classes(group) for group in candidates]
         options = [reading.model_copy(update={"aggregation": aggregation}) for aggregation in AGGREGATIONS]
-        reading = max(options, key=lambda option: best_of_n(numbered, option).greedy)
+        reading = max(options, key=lambda option: _chosen_well(best_of_n(numbered, option)))
     return reading
+
+
+def _chosen_well(found: BestOfN) -> float:
+    """One figure for both ways to choose by scores; greedy alone rests on one sample a problem, and is noisy."""
+    return found.greedy + found.weighted
 
 
 def _start(scores: Sequence[Sequence[float]], first_errors: Sequence[int]) -> float:

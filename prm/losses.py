@@ -35,6 +35,17 @@ def step_cross_entropy(logits: torch.Tensor, targets: torch.Tensor, weights: tor
     return (functional.cross_entropy(logits, targets, reduction="none") * weights).sum()
 
 
+def language_loss(logits: torch.Tensor, ids: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
+    """Weighted sum of the negative log-likelihoods of tokens, in nats.
+
+    Args:
+        logits: [N, V], of what comes at each token's place.
+        ids: [N], the tokens.
+        weights: [N], at least 0.
+    """
+    return (functional.cross_entropy(logits.float(), ids, reduction="none") * weights).sum()
+
+
 def class_weights(targets: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
     """Weights of the classes, [C], under which each that occurs has the same share and the total stays what it was.
 

@@ -9,120 +9,39 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 
 from data.errors import UserError
-from prm.encode import EncodedSteps, EncoderConfig, StepEncoder
-from prm.losses import log_odds
+from data.model_folder import check_folder, weights_revision
+from prm.encode import EncoderConfig, StepEncoder
 from prm.model_config import (
     HEAD,
     ModelForm,
     PrmConfig,
-    check_folder,
     local_folder,
     read_config,
-    weights_revision,
     write_config,
 )
+from prm.network import ClassHead, StepModel, TokenHead, keep_layers, step_probabilities, step_states
 
-
-class ClassHead(torch.nn.Module):
-    """The classifier of form `head`; computes in float32 whatever the backbone does."""
-
-    def __init__(self, hidden_size: int, form: ModelForm) -> None:
-        super().__init__()
-        last = torch.nn.Linear(hidden_size, form.classes)
-        # Zero: an untrained head says 1/2 and passes no noise down into the backbone.
-        torch.nn.init.zeros_(last.weight)
-        torch.nn.init.zeros_(last.bias)
-        inner = [torch.nn.Linear(hidden_size, hidden_size), torch.nn.ReLU()] if form.head == "mlp" else []
-        self.score = torch.nn.Sequential(*inner, last)
-
-    def forward(self, states: torch.Tensor) -> torch.Tensor:
-        """Logits [N, C] of hidden states [N, H]."""
-        found: torch.Tensor = self.score(states.float())
-        return found
-
-
-class TokenHead(torch.nn.Module):
-    """The read-out of form `tokens`: logits of the wrong and the right token. It owns no weights of its own."""
-
-    def __init__(self, network: Any, ids: tuple[int, int]) -> None:
-        super().__init__()
-        self._network = [network]  # In a list: the weights are the network's, not this module's.
-        self.ids = list(ids)
-
-    def forward(self, states: torch.Tensor) -> torch.Tensor:
-        """Logits [N, 2] of hidden states [N, H]."""
-        found: torch.Tensor = self._network[0].get_output_embeddings()(states)[:, self.ids].float()
-        return found
-
-
-class StepModel(torch.nn.Module):
-    """Backbone and read-out.
-
-    Args:
-        network: what is saved as the transformers checkpoint: a bare backbone, or a causal LM for form `tokens`.
-        head: the read-out.
-    """
-
-    def __init__(self, network: Any, head: torch.nn.Module) -> None:
-        super().__init__()
-        self.network = network
-        self.head = head
-
-    @property
-    def decoder(self) -> Any:
-        """The backbone without a language-model head."""
-        return self.network.base_model
-
-    @property
-    def device(self) -> torch.device:
-        """Where the backbone lies."""
-        found: torch.device = self.network.device
-        return found
-
-    def forward(self, rows: Sequence[EncodedSteps]) -> torch.Tensor:
-        """Logits [N, C] of all steps of all rows, in order."""
-        found: torch.Tensor = self.head(step_states(self.decoder, rows))
-        return found
-
-
-def step_states(
-    decoder: Any, rows: Sequence[EncodedSteps], padding: Literal["left", "right"] = "right"
-) -> torch.Tensor:
-    """Hidden states [N, H] at the last token of each step of all rows, in one padded forward pass.
-
-    Args:
-        decoder: a causal backbone.
-        rows: encoded solutions.
-        padding: the side; it changes nothing but rounding.
-    """
-    width = max(len(row.ids) for row in rows)
-    ids = torch.zeros(len(rows), width, dtype=torch.long)
-    mask = torch.zeros(len(rows), width, dtype=torch.long)
-    lines, places = [], []
-    for line, row in enumerate(rows):
-        start = width - len(row.ids) if padding == "left" else 0
-        ids[line, start : start + len(row.ids)] = torch.tensor(row.ids)
-        mask[line, start : start + len(row.ids)] = 1
-        lines += [line] * len(row.step_ends)
-        places += [start + end for end in row.step_ends]
-    ids, mask = ids.to(decoder.device), mask.to(decoder.device)
-    positions = (mask.cumsum(-1) - 1).clamp(min=0)
-    states = decoder(input_ids=ids, attention_mask=mask, position_ids=positions, use_cache=False).last_hidden_state
-    found: torch.Tensor = states[lines, places]
-    return found
-
-
-def step_probabilities(logits: torch.Tensor) -> torch.Tensor:
-    """Probability [N] that each step is not wrong, uncalibrated, from logits [N, C]."""
-    return log_odds(logits.float()).sigmoid()
+__all__ = [
+    "ClassHead",
+    "LoadedPrm",
+    "StepModel",
+    "assemble",
+    "build_prm",
+    "label_ids",
+    "load_head",
+    "load_network",
+    "load_prm",
+    "save_prm",
+    "step_probabilities",
+    "step_states",
+]
 
 
 @dataclass(slots=True)
@@ -230,6 +149,8 @@ def load_network(path: str, form: ModelForm, *, device: str = "auto", dtype: str
     kind = AutoModelForCausalLM if form.form == "tokens" else AutoModel
     tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
     network = kind.from_pretrained(folder, dtype=precision, use_safetensors=True, trust_remote_code=False)
+    if form.layers:
+        keep_layers(network, form.layers)
     network.requires_grad_(False).eval().to(place)
     return network, tokenizer, weights_revision(folder)
 

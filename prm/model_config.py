@@ -1,4 +1,4 @@
-"""`prm.json`: what a PRM checkpoint must say about itself beyond its weights, and the folder checks around it.
+"""`prm.json`: what a PRM checkpoint must say about itself beyond its weights, and where its folder is.
 
 A transformers checkpoint does not say where a step is read, which class or token means right, or how scores become one
 number. Scored with another separator than it was trained with, a model gives plausible numbers that mean nothing; so
@@ -7,7 +7,6 @@ all of this travels with the weights, and a folder without it is refused.
 
 from __future__ import annotations
 
-import hashlib
 import json
 from pathlib import Path
 from typing import Literal
@@ -16,6 +15,7 @@ from pydantic import Field, ValidationError
 
 from data.config import Config
 from data.errors import UserError
+from data.model_folder import is_local
 from prm.aggregate import Reading
 from prm.calibration import Calibration
 from prm.encode import EncoderConfig
@@ -35,6 +35,9 @@ class ModelForm(Config):
     """`mlp` is Qwen2.5-Math-PRM's: linear, ReLU, linear."""
     classes: Literal[2, 3] = 2
     """2: wrong, right. 3: wrong, neutral, right; the score is the probability of not wrong (ReasonEval's validity)."""
+    layers: int = Field(default=0, ge=0)
+    """Layers of the backbone that are kept, from the first on; 0 for all. The last layers of a language model turn to
+    the next token, so a frozen one may say more about the step in its middle, and costs less."""
     right_token: str = "+"
     """For `tokens`: must be one token of the tokenizer."""
     wrong_token: str = "-"
@@ -104,32 +107,3 @@ def local_folder(path: str) -> Path:
             f"cannot load the model '{path}': {str(error).splitlines()[0]}",
             "Check the name and the network, or download it and give its folder.",
         ) from error
-
-
-def is_local(path: str) -> bool:
-    """Whether a name means a folder rather than a hub id (`owner/name`)."""
-    return Path(path).exists() or path.startswith((".", "/", "~")) or path.count("/") != 1
-
-
-def check_folder(folder: Path) -> None:
-    """Raise a UserError that names what a model folder lacks."""
-    if not folder.is_dir():
-        raise UserError(f"no model at '{folder}'.", "Give a folder, or a hub id such as owner/name.")
-    missing = [] if (folder / "config.json").is_file() else ["config.json"]
-    if not any(folder.glob("*.safetensors")):
-        missing.append("weights (*.safetensors)")
-    if not (folder / "tokenizer.json").is_file():
-        missing.append("a tokenizer (tokenizer.json)")
-    if missing:
-        raise UserError(f"the model folder '{folder}' lacks {', '.join(missing)}.", "Save it again, all of it.")
-
-
-def weights_revision(folder: Path) -> str:
-    """Hash over all weight files and the tokenizer of a folder, 16 hexadecimal digits."""
-    digest = hashlib.sha256()
-    for file in sorted([*folder.glob("*.safetensors"), *folder.glob("tokenizer.json")]):
-        digest.update(file.name.encode())
-        with file.open("rb") as stream:
-            while block := stream.read(1 << 20):
-                digest.update(block)
-    return digest.hexdigest()[:16]

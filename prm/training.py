@@ -10,15 +10,16 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 
 from data.errors import UserError
 from prm.calibration import best_threshold
-from prm.losses import class_weights, log_odds, outcome_loss, ranking_loss, step_cross_entropy
-from prm.model import LoadedPrm, step_probabilities, step_states
+from prm.losses import class_weights, language_loss, log_odds, outcome_loss, ranking_loss, step_cross_entropy
+from prm.model import LoadedPrm, step_probabilities
+from prm.network import at_steps, padded_states, token_logits
 from prm.training_config import PrmTrainingConfig
+from prm.training_modes import FrozenStates, StateScale, make_trainable
 from prm.training_rows import TrainingRow, batch_order, token_batches
 from prm.training_state import Progress, TrainingState
 
@@ -44,10 +45,17 @@ class PrmTrainingReport:
 class _Trainer:
     """One training: the model, its rows and, for a frozen backbone, their hidden states."""
 
-    def __init__(self, loaded: LoadedPrm, rows: Sequence[TrainingRow], config: PrmTrainingConfig, seed: int) -> None:
+    def __init__(
+        self,
+        loaded: LoadedPrm,
+        rows: Sequence[TrainingRow],
+        config: PrmTrainingConfig,
+        seed: int,
+        states: FrozenStates | None = None,
+    ) -> None:
         torch.manual_seed(seed)
         self.model, self.rows, self.config = loaded.model, rows, config
-        self.adapted = _make_trainable(loaded, config)
+        self.adapted = make_trainable(loaded, config)
         self.weights = {name: weight for name, weight in self.model.named_parameters() if weight.requires_grad}
         if not self.weights:
             raise UserError("nothing would learn: label tokens on a frozen backbone.", "Use mode 'lora' or 'full'.")
@@ -56,33 +64,44 @@ class _Trainer:
         )
         self.lengths = [len(row.encoded.ids) for row in rows]
         self.balance = _balance(rows) if config.class_balance else None
-        self._states: dict[int, torch.Tensor] = {}
+        if config.mode == "frozen":
+            if config.language_weight:
+                raise UserError("a frozen backbone learns no language.", "Set `language_weight` to 0.")
+            self.frozen = states or FrozenStates(self.model.decoder, config.micro_batch_tokens)
+            self.scale = StateScale(self.frozen.read([row.encoded for row in rows]))
 
-    def logits(self, batch: Sequence[TrainingRow]) -> torch.Tensor:
-        """Logits [N, C] of the steps of some rows."""
-        if self.config.mode != "frozen":
-            found: torch.Tensor = self.model([row.encoded for row in batch])
-            return found
-        missing = [row for row in batch if id(row) not in self._states]
-        if missing:
-            with torch.no_grad():
-                states = step_states(self.model.decoder, [row.encoded for row in missing])
-            parts = torch.split(states, [len(row.weights) for row in missing])
-            self._states |= {id(row): part for row, part in zip(missing, parts, strict=True)}
-        headed: torch.Tensor = self.model.head(torch.cat([self._states[id(row)] for row in batch]))
-        return headed
+    def forward(self, batch: Sequence[TrainingRow]) -> tuple[torch.Tensor, torch.Tensor]:
+        """Logits [N, C] of the steps of some rows, and hidden states.
+
+        They are those of all tokens, [B, T, H], right-padded; for a frozen backbone those of the steps, [N, H].
+        """
+        encoded = [row.encoded for row in batch]
+        if self.config.mode == "frozen":
+            states = self.scale.apply(self.frozen.read(encoded))
+            return self.model.head(states), states
+        states, starts = padded_states(self.model.decoder, encoded)
+        return self.model.head(at_steps(states, starts, encoded)), states
 
     def loss(self, batch: Sequence[TrainingRow], whole: Sequence[TrainingRow]) -> torch.Tensor:
         """This batch's share of the mean loss over the whole optimizer batch."""
-        logits = self.logits(batch)
-        n_outcomes = sum(row.outcome is not None for row in whole)
+        (logits, states), n_outcomes = self.forward(batch), sum(row.outcome is not None for row in whole)
         if self.config.loss == "ranking":
             total = self._ranking(logits, batch) / len(whole)
         else:
             total = self._cross_entropy(logits, batch) / max(1e-9, sum(sum(row.weights) for row in whole))
         if self.config.outcome_weight and n_outcomes:
             total = total + self.config.outcome_weight * self._outcomes(logits, batch) / n_outcomes
+        if self.config.language_weight and (chances := sum(chance for row in whole for _, chance in row.right_tokens)):
+            total = total + self.config.language_weight * self._language(states, batch) / chances
         return total
+
+    def _language(self, states: torch.Tensor, batch: Sequence[TrainingRow]) -> torch.Tensor:
+        tokens = [(line, *token) for line, row in enumerate(batch) for token in row.right_tokens]
+        lines, places = [line for line, _, _ in tokens], [at for _, at, _ in tokens]
+        ids = torch.tensor([batch[line].encoded.ids[at] for line, at, _ in tokens], device=states.device)
+        chances = torch.tensor([chance for _, _, chance in tokens], device=states.device)
+        logits = token_logits(self.model.network, states[lines, [at - 1 for at in places]])
+        return language_loss(logits, ids.long(), chances)
 
     def _cross_entropy(self, logits: torch.Tensor, batch: Sequence[TrainingRow]) -> torch.Tensor:
         targets = torch.tensor([target for row in batch for target in row.targets], device=logits.device)
@@ -137,7 +156,7 @@ class _Trainer:
         total = weight = 0.0
         for part in token_batches([len(row.encoded.ids) for row in dev], order, self.config.micro_batch_tokens):
             batch = [dev[index] for index in part]
-            logits = self.logits(batch)
+            logits, _ = self.forward(batch)
             total += self._cross_entropy(logits, batch).item()
             weight += sum(sum(row.weights) for row in batch)
             found = torch.split(step_probabilities(logits), [len(row.weights) for row in batch])
@@ -154,6 +173,7 @@ def train_prm(
     seed: int,
     dev: Sequence[TrainingRow] = (),
     state: TrainingState | None = None,
+    states: FrozenStates | None = None,
     on_step: OnStep | None = None,
 ) -> PrmTrainingReport:
     """Train a PRM in place; it ends with its best weights, adapters merged, ready to be saved.
@@ -166,6 +186,7 @@ def train_prm(
         dev: rows of other problems (`split_by_problem`) by which the best weights are chosen: by first-error F1, then
             by loss; by loss alone for an outcome model. None of it is trained on.
         state: where the training is saved now and then, and resumed from, to the bit.
+        states: hidden states of the frozen backbone, to share them between trainings.
         on_step: called with (step, steps, loss) after each optimizer step.
 
     Raises:
@@ -173,7 +194,7 @@ def train_prm(
     """
     if not rows:
         raise UserError("nothing to train on: no row has a label.", "Look at the counts of the rows left out.")
-    trainer = _Trainer(loaded, rows, config, seed)
+    trainer = _Trainer(loaded, rows, config, seed, states)
     order = batch_order(trainer.lengths, config.batch_tokens, config.steps, seed)
     progress = state.restore(trainer.weights, trainer.optimizer) if state else Progress()
     for step in range(len(progress.losses), config.steps):
@@ -184,13 +205,7 @@ def train_prm(
             state.save(trainer.weights, trainer.optimizer, progress)
         if on_step:
             on_step(step + 1, config.steps, progress.losses[-1])
-    with torch.no_grad():
-        for name, weight in progress.best.items():
-            trainer.weights[name].copy_(weight)
-    if trainer.adapted is not None:
-        loaded.model.network = trainer.adapted.merge_and_unload()
-    loaded.model.requires_grad_(False)
-    loaded.config = loaded.config.model_copy(update={"training": config})
+    _finish(loaded, trainer, progress)
     return PrmTrainingReport(
         steps=config.steps,
         rows=len(rows),
@@ -199,6 +214,19 @@ def train_prm(
         evaluations=tuple(progress.evaluations),
         best_step=_best(progress.evaluations, config)[0] if progress.evaluations else config.steps,
     )
+
+
+def _finish(loaded: LoadedPrm, trainer: _Trainer, progress: Progress) -> None:
+    """Give the model its best weights, merge its adapters, and note what it was trained with."""
+    with torch.no_grad():
+        for name, weight in progress.best.items():
+            trainer.weights[name].copy_(weight)
+    if trainer.adapted is not None:
+        loaded.model.network = trainer.adapted.merge_and_unload()
+    if trainer.config.mode == "frozen":
+        trainer.scale.fold_into(loaded.model.head)
+    loaded.model.requires_grad_(False)
+    loaded.config = loaded.config.model_copy(update={"training": trainer.config})
 
 
 def _evaluate(trainer: _Trainer, dev: Sequence[TrainingRow], progress: Progress) -> None:
@@ -217,22 +245,6 @@ def _best(evaluations: Sequence[tuple[int, float, float]], config: PrmTrainingCo
         return (row[1] if by_f1 else 0.0, -row[2])
 
     return max(evaluations, key=merit)
-
-
-def _make_trainable(loaded: LoadedPrm, config: PrmTrainingConfig) -> Any:
-    """Switch on the gradients that the mode asks for; returns the adapters' wrapper, if any."""
-    model, adapted = loaded.model, None
-    model.requires_grad_(False)
-    if config.mode == "full":
-        model.network.requires_grad_(True)
-    elif config.mode == "lora":
-        from peft import LoraConfig, get_peft_model
-
-        targets = LoraConfig(r=config.lora_rank, lora_alpha=2 * config.lora_rank, target_modules="all-linear")
-        adapted = get_peft_model(model.network, targets)
-    model.head.requires_grad_(True)
-    model.eval()
-    return adapted
 
 
 def _balance(rows: Sequence[TrainingRow]) -> torch.Tensor:

@@ -24,6 +24,9 @@ class PrmTrainingConfig(Config):
     """`outcome` makes an outcome reward model (ORM): the last step alone is labelled, by the final answer."""
     outcome_weight: float = Field(default=0.0, ge=0)
     """Weight of the outcome term beside the step loss."""
+    language_weight: float = Field(default=0.0, ge=0)
+    """Weight of the language-modelling loss on the tokens of right steps beside the step loss (Cobbe et al., arXiv
+    2110.14168). A step's label is one bit; its tokens say much more of what a right step looks like."""
     after_error: Literal["mask", "keep", "wrong"] = "mask"
     """Steps after the first wrong one: no label, their own label, or wrong."""
     class_balance: bool = False

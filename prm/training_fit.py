@@ -55,12 +55,7 @@ def fit_prm(
     """
     loaded.config = loaded.config.model_copy(update={"calibration": Calibration()})
     raw = [one.scores for one in TransformersScorer(loaded).score_batch(dev)]
-    pairs = [
-        (score, value)
-        for scores, solution in zip(raw, dev, strict=True)
-        for score, value in zip(scores, solution.values, strict=False)
-        if value is not None
-    ]
+    pairs = _taught_steps(loaded, raw, dev)
     if pairs:
         calibration = Calibration(temperature=fit_temperature(*zip(*pairs, strict=True)))
         loaded.config = loaded.config.model_copy(update={"calibration": calibration})
@@ -83,3 +78,18 @@ def fit_prm(
             found.majority,
         )
     return found
+
+
+def _taught_steps(
+    loaded: LoadedPrm, scores: Sequence[Sequence[float]], dev: Sequence[LabelledSolution]
+) -> list[tuple[float, float]]:
+    """Score and label of each labelled step of a kind that the training taught."""
+    training = loaded.config.training
+    masked = training is not None and training.after_error == "mask"
+    return [
+        (score, value)
+        for found, solution in zip(scores, dev, strict=True)
+        for at, (score, value) in enumerate(zip(found, solution.values, strict=False))
+        # What a model was taught nothing about must not bend its scale.
+        if value is not None and not (masked and 0 <= solution.first_error < at)
+    ]

@@ -31,6 +31,16 @@ class TrainingRow:
     first_error: int
     """0-based first wrong step by the labels, -1 for none: what evaluation during the training compares with."""
 
+    chances: list[float]
+    """[K]: chance of each step to be right, so far as it may be imitated; 0 where nobody knows."""
+
+    @property
+    def right_tokens(self) -> list[tuple[int, float]]:
+        """Index into `encoded.ids`, and the step's chance, of all tokens of the steps that may be imitated."""
+        starts = [self.encoded.prompt_length, *(end + 1 for end in self.encoded.step_ends)]
+        spans = zip(starts, self.encoded.step_ends, self.chances, strict=False)
+        return [(at, chance) for start, end, chance in spans if chance for at in range(start, end + 1)]
+
 
 def prepare_rows(
     encoder: StepEncoder,
@@ -53,13 +63,15 @@ def prepare_rows(
     for solution, encoded in encode_all(encoder, solutions, counts):
         if config.target == "outcome":
             targets, weights = _outcome_targets(solution, n_classes)
+            chances = [float(bool(solution.outcome))] * len(targets)
         else:
             targets, weights = _step_targets(solution, config, n_classes)
+            chances = [target[-1] * weight for target, weight in zip(targets, weights, strict=True)]
         taught_by_outcome = config.outcome_weight > 0 and solution.outcome is not None
         if not any(weights) and not taught_by_outcome:
             counts["unlabelled"] += 1
             continue
-        rows.append(TrainingRow(encoded, targets, weights, solution.outcome, solution.first_error))
+        rows.append(TrainingRow(encoded, targets, weights, solution.outcome, solution.first_error, chances))
     return rows
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Annotated
 
 from pydantic import Field
 
@@ -18,9 +19,9 @@ from data.records import Rationale, Status, Verdict
 class BalanceConfig(Config):
     """Which settings a round may choose from; without any, it samples as `sampling` says."""
 
-    temperatures: list[float] = Field(default_factory=list)
+    temperatures: list[Annotated[float, Field(ge=0)]] = Field(default_factory=list)
     """Candidates; empty switches the choice off."""
-    n: list[int] = Field(default_factory=list)
+    n: list[Annotated[int, Field(ge=1)]] = Field(default_factory=list)
     """Candidate numbers of samples; empty means that of `sampling`."""
     target: int = Field(default=8, ge=1)
     """Right, distinct samples of a problem beyond which more are worth nothing."""

@@ -1,14 +1,14 @@
 """Is a PRM worth its labels where the truth is known? Exact, outcome-only and noisy labels on embedded arithmetic.
 
-    python tests/benchmarks/prm_arithmetic.py [--letters] [--noise] [OUT.json] [SEED ...]
+    python tests/benchmarks/prm_arithmetic.py [--noise] [--out RESULT.json] [SEED ...]
 
-For each seed: samples of the embedded model on problems of difficulty 3 and 4; a step is right if it is the one that
-the problem's own chain has at that place. Trains a PRM and an outcome model (same backbone, rows, order and steps),
-fits temperature, reading and threshold on dev problems, and reports once on test problems. Step AUC counts steps up to
-the first error. With --letters the operations and the steps carry letters (`12 a+3 b-4=?`, `a 12+3=15`), so that the
-place of a step need not be counted. With --noise it trains on exact labels, on labels of which 20 % are flipped, and on
-the consensus of three labellers who flip 20 % each: as soft targets (their mean), and by `agree` (the labels that all
-three share).
+For each seed: samples of the embedded model on problems of difficulty 3 and 4; a step is right if it follows from the
+problem and the steps before it (`derivation_labels`). Trains a PRM and an outcome model (same backbone, rows, order and
+steps), fits temperature, reading and threshold on dev problems, and reports once on test problems, beside floors and an
+oracle that knows all labels. Step AUC and calibration error count steps up to the first error. Equal samples of one
+problem are one training row: at this temperature two thirds of them repeat each other. With --noise it trains on exact
+labels, on labels of which 20 % are flipped, and on the consensus of three labellers who flip 20 % each: as soft targets
+(their mean), and by `agree` (the labels that all three share).
 """
 
 from __future__ import annotations
@@ -29,7 +29,8 @@ from data.prompts import PromptTemplate
 from data.records import Problem
 from data.sources.arithmetic import read_arithmetic
 from data.steps import split_steps
-from prm.evaluation import auc, best_of_n, calibration_error, first_error_scores
+from prm.aggregate import Reading
+from prm.evaluation import Candidate, auc, best_of_n, calibration_error, first_error_scores, within_auc
 from prm.evaluation_floors import BagOfWords, coin
 from prm.labels import ConsensusConfig, LabelledSolution, consensus
 from prm.model import LoadedPrm, build_prm
@@ -39,83 +40,107 @@ from prm.training_config import PrmTrainingConfig
 from prm.training_fit import Sample, fit_prm, scored_candidates
 from prm.training_rows import prepare_rows, split_by_problem
 from star.checkpoints import EMBEDDED, load_checkpoint
+from star.corruption import CorruptionConfig, Mode, SlipKind, corruptions
 from star.generation.base import Request, SamplingParams
 from star.generation.transformers_engine import TransformersGenerator
 
 CONFIG = PrmTrainingConfig(
-    steps=3000, batch_tokens=1024, micro_batch_tokens=1024, learning_rate=2e-3, evaluate_every=250, after_error="mask"
+    steps=1200,
+    language_weight=1.0,
+    batch_tokens=2048,
+    micro_batch_tokens=2048,
+    learning_rate=2e-3,
+    evaluate_every=240,
+    after_error="mask",
 )
+SLIPS = (SlipKind.RESULT, SlipKind.OPERAND, SlipKind.SIGN, SlipKind.DROPPED)
 FLIPPED = 0.2
+Drawn = list[list[tuple[LabelledSolution, Sample]]]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Sizes:
     """How much is drawn and trained."""
 
-    train: int = 1800
+    train: int = 8000
     """Training problems; a twentieth of them become dev rows."""
-    samples: int = 6
-    """Samples of each training problem."""
-    held_out: int = 100
-    """Problems to choose on, once for dev and once for test, with 16 samples each."""
+    samples: int = 2
+    """Samples of each training problem: many problems teach more than many samples."""
+    near_misses: int = 3000
+    """Training problems whose worked solutions, each with one slip, are training rows too: what the model seldom gets
+    wrong by itself, a result or a number copied, it would seldom see wrong."""
+    dev: int = 100
+    """Problems with 16 samples each, by which the reading is chosen and the model blessed."""
+    test: int = 200
+    """Problems with 16 samples each, for the figures."""
     config: PrmTrainingConfig = CONFIG
-    lettered: bool = False
-    """Whether operations and steps carry letters."""
 
 
-def chain_labels(problem: Problem, steps: tuple[str, ...]) -> tuple[float, ...]:
-    """1 for each step that is the one that the problem's own solution has at that place."""
-    chain = [step.strip() for step in split_steps(problem.solution)]
-    return tuple(float(at < len(chain) and step.strip() == chain[at]) for at, step in enumerate(steps))
+def derivation_labels(problem: str, steps: tuple[str, ...]) -> tuple[float, ...]:
+    """1 for each step that applies an operation of the problem that is still to be done to the value so far, rightly.
+
+    Additions and subtractions may be done in any order. The final answer is right when nothing is left to be done.
+    """
+    value, *operations = re.findall(r"[-+]?\d+", problem)
+    left, labels = Counter(operations), []
+    for step in steps:
+        stated = re.fullmatch(r"(\d+)([-+]\d+)=(\d+)", step.strip())
+        if not stated:
+            labels.append(float(step.strip() == f"#### {value}" and not left.total()))
+            continue
+        before, operation, after = stated.groups()
+        right = before == value and left[operation] > 0 and int(before) + int(operation) == int(after)
+        labels.append(float(right))
+        left[operation] -= left[operation] > 0
+        value = after
+    return tuple(labels)
 
 
-def lettered(problem: str, steps: tuple[str, ...]) -> tuple[str, tuple[str, ...]]:
-    """Problem and steps with a letter before each operation, and before each step but a final answer."""
-    letters = iter("abcdefghijklmnopqrst")
-    marked = re.sub(r"[-+]", lambda found: f" {next(letters)}{found[0]}", problem)
-    return marked, tuple(
-        step if step.startswith("#") else f"{letter} {step}"
-        for letter, step in zip("abcdefghijklmnopqrstuvwxyz" * 4, steps, strict=False)
-    )
-
-
-def draw(
-    problems: list[Problem], n_samples: int, seed: int, *, letters: bool
-) -> list[list[tuple[LabelledSolution, Sample]]]:
-    """Samples of the embedded model, labelled and checked; an empty sample is left out."""
-    template = PromptTemplate("arithmetic")
+def draw(problems: list[Problem], n_samples: int, seed: int) -> Drawn:
+    """Samples of the embedded model, labelled and checked, by problem; an empty sample is left out."""
+    template, sampling = PromptTemplate("arithmetic"), SamplingParams(max_tokens=90)
     requests = [
         Request(
             id=f"{problem.id} {n}",
             prompt=template.render(problem),
             seed=derive_seed("prm arithmetic", seed, problem.id, n),
-            sampling=SamplingParams(max_tokens=90),
+            sampling=sampling,
         )
         for problem in problems
         for n in range(n_samples)
     ]
     drawn = iter(TransformersGenerator(load_checkpoint("embedded"), batch_size=512).generate(requests))
-    groups = []
+    groups: Drawn = []
     for problem in problems:
-        group = []
-        for text in [next(drawn).text for _ in range(n_samples)]:
-            steps = tuple(step for step in split_steps(text) if step.strip())
-            if not steps:
-                continue
-            answer = text.rpartition("####")[2].strip() if "####" in text else ""
-            right, values, prompt = answer == problem.answer, chain_labels(problem, steps), problem.prompt
-            if letters:
-                prompt, steps = lettered(prompt, steps)
-            labelled = LabelledSolution(
-                problem=prompt,
-                steps=steps,
-                values=values,
-                source="symbolic",
-                outcome=right,
-            )
-            group.append((labelled, Sample(problem=prompt, steps=steps, answer=answer, correct=right)))
-        groups.append(group)
+        texts = [next(drawn).text for _ in range(n_samples)]
+        groups.append([checked(problem, text) for text in texts if text.strip()])
     return groups
+
+
+def checked(problem: Problem, text: str) -> tuple[LabelledSolution, Sample]:
+    """A sample with its labels, and as a candidate."""
+    steps = tuple(step for step in split_steps(text) if step.strip())
+    answer = text.rpartition("####")[2].strip() if "####" in text else ""
+    right, prompt = answer == problem.answer, problem.prompt
+    values = derivation_labels(prompt, steps)
+    labelled = LabelledSolution(problem=prompt, steps=steps, values=values, source="symbolic", outcome=right)
+    return labelled, Sample(problem=prompt, steps=steps, answer=answer, correct=right)
+
+
+def near_misses(problems: list[Problem], seed: int) -> list[LabelledSolution]:
+    """Worked solutions with a slip of each kind that is carried on, labelled as samples are."""
+    config = CorruptionConfig(kinds=list(SLIPS), modes=[Mode.PROPAGATED])
+    return [
+        LabelledSolution(
+            problem=problem.prompt,
+            steps=made.steps,
+            values=derivation_labels(problem.prompt, made.steps),
+            source="near_miss",
+            outcome=made.is_answer_right,
+        )
+        for problem in problems
+        for made in corruptions(problem, split_steps(problem.solution), config, seed=seed, counts=Counter())
+    ]
 
 
 def problems_of(split: str, n: int, seed: int) -> list[Problem]:
@@ -144,104 +169,113 @@ def train(rows: list[LabelledSolution], dev: list[LabelledSolution], config: Prm
     counts: Counter[str] = Counter()
     prepared, held = (prepare_rows(loaded.encoder, part, config, counts) for part in (rows, dev))
     report = train_prm(loaded, prepared, config, seed=seed, dev=held)
-    print(f"  best of {report.steps} steps: {report.best_step}, dev F1 {report.evaluations[-1][1]:.1f}", flush=True)
+    curve = ", ".join(f"{step}: {f1:.1f} {loss:.3f}" for step, f1, loss in report.evaluations)
+    print(f"  {time.process_time():.0f} CPU s, best after {report.best_step} steps; dev F1, loss {curve}", flush=True)
     return loaded
 
 
-def measure(
-    loaded: LoadedPrm,
-    dev: list[LabelledSolution],
-    dev_samples: list[list[Sample]],
-    test: list[list[LabelledSolution]],
-    samples: list[list[Sample]],
-) -> dict[str, float]:
-    """Fit on dev, report on test."""
-    fit_prm(loaded, dev, dev_samples)
-    scorer, reading = TransformersScorer(loaded), loaded.config.reading
-    flat = [solution for group in test for solution in group]
-    scores = [one.scores for one in scorer.score_batch(flat)]
-    gold = [solution.first_error for solution in flat]
-    steps = [
-        (value or 0.0, score)
-        for solution, one in zip(flat, scores, strict=True)
-        for at, (value, score) in enumerate(zip(solution.values, one, strict=True))
-        if solution.first_error < 0 or at <= solution.first_error
+def counted(solutions: list[LabelledSolution]) -> list[tuple[str, str, int, bool]]:
+    """(problem, step, place, right) of the steps up to each solution's first error."""
+    return [
+        (one.problem, step, at, bool(value))
+        for one in solutions
+        for at, (step, value) in enumerate(zip(one.steps, one.values, strict=True))
+        if one.first_error < 0 or at <= one.first_error
     ]
-    first = first_error_scores(gold, [reading.first_error(one) for one in scores])
-    chosen = best_of_n(scored_candidates(scorer, samples), reading)
-    values, said = [value for value, _ in steps], [score for _, score in steps]
+
+
+def measure(loaded: LoadedPrm, dev: list[LabelledSolution], dev_samples: Drawn, test: Drawn) -> dict[str, float]:
+    """Fit on dev, report on test."""
+    fit_prm(loaded, dev, [[sample for _, sample in group] for group in dev_samples])
+    scorer, reading = TransformersScorer(loaded), loaded.config.reading
+    flat = [solution for group in test for solution, _ in group]
+    scores = [one.scores for one in scorer.score_batch(flat)]
+    said = [
+        score
+        for one, found in zip(flat, scores, strict=True)
+        for at, score in enumerate(found)
+        if one.first_error < 0 or at <= one.first_error
+    ]
+    problems, _, _, right = (list(column) for column in zip(*counted(flat), strict=True))
+    first = first_error_scores([one.first_error for one in flat], [reading.first_error(one) for one in scores])
+    chosen = best_of_n(scored_candidates(scorer, [[sample for _, sample in group] for group in test]), reading)
     return {
-        "auc": auc([value > 0.5 for value in values], said),
+        "auc": auc(right, said),
+        "within-problem auc": within_auc(problems, right, said),
         "f1": first.f1,
         "wrong": first.wrong,
         "right": first.right,
-        "ece": calibration_error(values, said),
+        "ece": calibration_error(right, said),
         **chosen._asdict(),
         "blessed": float(bool(loaded.config.blessed)),
     }
 
 
-def floors(rows: list[LabelledSolution], test: list[list[LabelledSolution]]) -> dict[str, float]:
-    """What words alone, and a coin, come to on the test solutions."""
-    flat = [solution for group in test for solution in group]
-    parts = []
-    for solutions in (rows[:3000], flat):
-        kept = [
-            (step, at, value or 0.0)
-            for one in solutions
-            for at, (step, value) in enumerate(zip(one.steps, one.values, strict=True))
-            if one.first_error < 0 or at <= one.first_error
-        ]
-        parts.append([list(column) for column in zip(*kept, strict=True)])
-    (texts, places, values), (test_texts, test_places, test_values) = parts
-    words = BagOfWords().fit(texts, places, values)  # type: ignore[arg-type]
-    found = words.score(test_texts, test_places)  # type: ignore[arg-type]
+def floors(rows: list[LabelledSolution], test: Drawn) -> dict[str, float]:
+    """What words alone and a coin come to on the test solutions, and what knowing every label would."""
+    flat = [solution for group in test for solution, _ in group]
+    (_, texts, places, values), (_, test_texts, test_places, right) = (
+        [list(column) for column in zip(*counted(part), strict=True)] for part in (rows[:3000], flat)
+    )
+    words = BagOfWords().fit(texts, places, [float(value) for value in values])
     guess = coin([one.first_error for one in flat], [len(one.steps) for one in flat])
-    return {"bag of words auc": auc([value > 0.5 for value in test_values], found), "coin f1": guess.f1}  # type: ignore[operator]
+    known = [
+        [Candidate(answer=m.answer, correct=m.correct, scores=(float(one.first_error < 0),)) for one, m in group]
+        for group in test
+    ]
+    found = {"bag of words auc": auc(right, words.score(test_texts, test_places)), "coin f1": guess.f1}
+    return found | {"oracle weighted": best_of_n(known, Reading()).weighted}
 
 
 def run(seed: int, sizes: Sizes, *, noise: bool = False) -> dict[str, dict[str, float]]:
     """All figures of one seed, by kind of model."""
     started = time.process_time()
-    drawn = draw(problems_of("train", sizes.train, seed), sizes.samples, seed, letters=sizes.lettered)
-    held_out = problems_of("test", 2 * sizes.held_out, 1000 + seed)
+    problems = problems_of("train", sizes.train, seed)
+    drawn = draw(problems, sizes.samples, seed)
+    held_out = problems_of("test", sizes.dev + sizes.test, 1000 + seed)
     random.Random(seed).shuffle(held_out)
-    chosen = draw(held_out, 16, seed, letters=sizes.lettered)
-    dev_groups, test_groups = chosen[: sizes.held_out], chosen[sizes.held_out :]
-    rows, dev = split_by_problem((solution for group in drawn for solution, _ in group), 0.05, seed=seed)
-    test = [[solution for solution, _ in group] for group in test_groups]
-    samples = [[[sample for _, sample in group] for group in part] for part in (dev_groups, test_groups)]
-    print(f"seed {seed}: {len(rows)} training rows, {len(dev)} dev, drawn in {time.process_time() - started:.0f} s")
+    chosen = draw(held_out, 16, seed)
+    dev_samples, test = chosen[: sizes.dev], chosen[sizes.dev :]
+    slips = near_misses(random.Random(seed).sample(problems, sizes.near_misses), seed)
+    distinct = {solution.id: solution for solution in (*(one for group in drawn for one, _ in group), *slips)}
+    rows, dev = split_by_problem(distinct.values(), 0.05, seed=seed)
+    dev = [one for one in dev if one.source != "near_miss"]  # Calibrated for what will be scored.
+    found = {"floors": floors(rows, test) | {"training rows": float(len(rows)), "dev rows": float(len(dev))}}
+    print(f"seed {seed}: drawn in {time.process_time() - started:.0f} s, {found['floors']}", flush=True)
     kinds = {"prm": (rows, sizes.config), "orm": (rows, sizes.config.model_copy(update={"target": "outcome"}))}
     if noise:
         plain = sizes.config.model_copy(update={"after_error": "keep"})
         kinds = {"exact": (rows, plain), "flipped": ([flipped(row, 0, seed) for row in rows], plain)}
         kinds |= {rule: ([mended(row, rule, seed) for row in rows], plain) for rule in ("soft", "agree")}
-    found = {"floors": floors(rows, test)}
     for kind, (labelled, config) in kinds.items():
-        began = time.process_time()
         loaded = train(labelled, dev, config, seed)
         # An outcome model's scores of single steps mean nothing, so it gets no labelled steps to fit a read-out to.
-        dev_steps = [] if kind == "orm" else dev
-        found[kind] = measure(loaded, dev_steps, samples[0], test, samples[1])
-        found[kind]["cpu_s"] = time.process_time() - began
+        found[kind] = measure(loaded, [] if kind == "orm" else dev, dev_samples, test)
         print(f"  {kind}: " + ", ".join(f"{name} {value:.3f}" for name, value in found[kind].items()), flush=True)
-    print(f"  seed {seed} took {time.process_time() - started:.0f} CPU s", flush=True)
     return found
+
+
+def store(out: Path, name: str, found: dict[str, dict[str, float]]) -> None:
+    """Add the figures of one seed to a file of results."""
+    stored = json.loads(out.read_text()) if out.exists() else {}
+    rounded = {kind: {key: round(value, 4) for key, value in row.items()} for kind, row in found.items()}
+    out.write_text(json.dumps(stored | {name: rounded}, indent=1, sort_keys=True) + "\n")
 
 
 def main() -> None:
     """All seeds; print and store."""
     torch.set_num_threads(1)
-    words = [word for word in sys.argv[1:] if not word.startswith("--")]
-    out = Path(words[0]) if words and not words[0].isdigit() else None
+    words, noise = sys.argv[1:], "--noise" in sys.argv
+    out = Path(words[words.index("--out") + 1]) if "--out" in words else None
     seeds = [int(word) for word in words if word.isdigit()] or [0, 1, 2]
-    rows = {seed: run(seed, Sizes(lettered="--letters" in sys.argv), noise="--noise" in sys.argv) for seed in seeds}
-    for kind in next(iter(rows.values())):
-        for name in next(iter(rows.values()))[kind]:
+    rows = {}
+    for seed in seeds:
+        rows[seed] = run(seed, Sizes(), noise=noise)
+        if out:
+            store(out, f"{'noise' if noise else 'labels'}, seed {seed}", rows[seed])
+    for kind, figures in rows[seeds[0]].items():
+        for name in figures:
             print(f"{kind:10}{name:20}" + "".join(f"{row[kind][name]:>10.3f}" for row in rows.values()))
-    if out:
-        out.write_text(json.dumps(rows, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -23,6 +23,7 @@ SAMPLES: dict[type[Any], Any] = {str: "x ½ 答案", int: 3, float: 0.25, bool: 
 def example(record_type: type[Any]) -> Any:
     """A record with every field filled, by its annotations."""
     import typing
+
     return record_type(**{name: filled(annotation) for name, annotation in typing.get_type_hints(record_type).items()})
 
 

@@ -16,8 +16,9 @@ from pipelines.arm import STAR, WITHOUT, Arm
 from pipelines.policy import Policy, base_policy
 from pipelines.problems import split_dev
 from pipelines.recipe import Recipe, load_recipe
+from pipelines.report import verdict_line
 from pipelines.run_dir import RunFolder
-from pipelines.stages import Context
+from pipelines.stages import Context, evaluate
 from pipelines.summary import summarize
 from pipelines.training import Training
 
@@ -80,6 +81,7 @@ def climb(
     name, base = STAR if rationalize else WITHOUT, learner.policy("base", 2, 0)
     context = Context(run, recipe, TEMPLATE)
     arm = Arm(context, base, name, rationalize, train, dev, TEST, learn=learner.learn)
+    evaluate(context, base, TEST, "base")
     last = arm.run()
     run.close()
     return run, learner, last
@@ -152,6 +154,21 @@ def test_without_a_gate_it_would_have_been(tmp_path: Path) -> None:
         tmp_path, rationalize=True, grow=forgets_in_round_2, changes=("promotion.gate=always", "rounds=2")
     )
     assert list(run.table("promotions")) == list(run.table("dev_evaluations")) == []
+
+
+def test_a_base_that_solves_nothing_stays_and_ends_no_run(tmp_path: Path) -> None:
+    changes = ("rounds=2", "selection.max_pass_rate=0.5")
+    _, learner, last = climb(tmp_path, rationalize=False, changes=changes)
+    # Every problem is too easy or out of reach: nothing is kept.
+    assert learner.trainings == []
+    assert last.revision == "skill 2"
+
+
+def test_where_the_gate_lets_nothing_through_the_run_ends_with_the_base_and_says_so(tmp_path: Path) -> None:
+    changes = ("rounds=2", "promotion.dev_share=0.3", "promotion.gate=not_worse")
+    run, _, last = climb(tmp_path, rationalize=True, grow=lambda *_: 0, changes=changes)
+    assert last.revision == "skill 2"
+    assert verdict_line(summarize(run)).startswith("The gate turned every round down")
 
 
 def test_the_rounds_end_at_a_plateau(tmp_path: Path) -> None:

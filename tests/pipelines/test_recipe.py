@@ -59,6 +59,12 @@ def test_overrides_reach_nested_keys_and_are_typed(tmp_path: Path) -> None:
         (["sampling"], ["'sampling'", "key.path=value"]),
         (["seed.deep=1"], ["seed"]),
         (["engine.type=vlm"], ["engine.type", "vlm", "transformers"]),
+        (["balance.n=[0]"], ["balance.n", "0"]),
+        # What would stop the run only after its rounds is refused before them.
+        (["ppo.enabled=true", "sampling.top_k=40"], ["top_k"]),
+        (["ppo.enabled=true", "promotion.dev_share=0"], ["dev_share"]),
+        (["ppo={enabled: true, rewards: prm}"], ["prm.enabled"]),
+        (["leaks.quarantine=[answer_gap]", "engine.type=vllm"], ["answer_gap", "transformers"]),
     ],
 )
 def test_a_bad_override_names_path_value_and_cure(tmp_path: Path, change: list[str], words: list[str]) -> None:

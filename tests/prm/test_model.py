@@ -45,6 +45,20 @@ def test_a_saved_model_gives_the_scores_of_the_one_that_was_saved(tmp_path: Path
     assert config.base_revision == json.loads((EMBEDDED / "provenance.json").read_text())["revision"]
 
 
+def test_a_shortened_backbone_is_its_first_layers_and_stays_so_when_saved(tmp_path: Path) -> None:
+    whole, short = built(), built(layers=2)
+    row = whole.encoder.encode(PROBLEM, STEPS)
+    with torch.inference_mode():
+        inner = whole.model.decoder(torch.tensor([row.ids]), output_hidden_states=True).hidden_states[2]
+        expected = whole.model.decoder.norm(inner)[0, row.step_ends]
+        assert (step_states(short.model.decoder, [row]) - expected).abs().max() < 1e-5
+        save_prm(short, tmp_path / "prm")
+        again = load_prm(str(tmp_path / "prm"))
+        assert (step_states(again.model.decoder, [row]) - expected).abs().max() < 1e-5
+    with pytest.raises(UserError, match="3 layers"):
+        built(layers=4)
+
+
 def test_an_untrained_head_says_one_half_for_two_classes() -> None:
     assert scores(built()).tolist() == [0.5, 0.5, 0.5]
 

@@ -87,6 +87,7 @@ def test_training_twice_gives_equal_bits() -> None:
 @pytest.mark.parametrize("loss", ["cross_entropy", "ranking"])
 def test_micro_batches_give_the_weights_of_the_whole_batch(loss: str) -> None:
     base = SMALL.model_copy(update={"loss": loss, "outcome_weight": 0.5, "batch_tokens": 1000, "class_balance": True})
+    base = base.model_copy(update={"language_weight": 0.5})
     whole, parts = (weights_of(trained(base.model_copy(update={"micro_batch_tokens": tokens}))) for tokens in (1000, 1))
     assert (whole - parts).abs().max() < 1e-4
 
@@ -156,6 +157,38 @@ def test_label_tokens_learn_through_the_language_model() -> None:
     assert report.losses[-1] < report.losses[0]
     with pytest.raises(UserError, match="nothing would learn"):
         train_prm(fresh(form="tokens"), rows_for(config), config.model_copy(update={"mode": "frozen"}), seed=0)
+
+
+def test_the_language_loss_is_that_of_the_tokens_of_right_steps_alone() -> None:
+    from transformers import AutoModelForCausalLM
+
+    config = SMALL.model_copy(update={"steps": 1, "batch_tokens": 1000, "language_weight": 1.0})
+    with_it, without = fresh(), fresh()
+    report = train_prm(with_it, rows_for(config, with_it)[1:3], config, seed=0)
+    bare = train_prm(without, rows_for(config)[1:3], config.model_copy(update={"language_weight": 0.0}), seed=0)
+    plain = AutoModelForCausalLM.from_pretrained(EMBEDDED)
+    row = without.encoder.encode(SOLUTIONS[2].problem, SOLUTIONS[2].steps)  # Of the other one the first step is wrong.
+    with torch.no_grad():
+        log_p = plain(torch.tensor([row.ids])).logits[0].log_softmax(-1)
+    places = range(row.prompt_length, row.step_ends[-1] + 1)
+    expected = -sum(log_p[at - 1, row.ids[at]].item() for at in places) / len(places)
+    assert report.losses[0] - bare.losses[0] == pytest.approx(expected, rel=1e-3)
+    assert not torch.equal(weights_of(with_it), weights_of(without))
+
+
+def test_an_outcome_model_imitates_solutions_with_the_right_answer_alone() -> None:
+    rows = rows_for(SMALL.model_copy(update={"target": "outcome"}))
+    assert [row.chances for row in rows[:2]] == [[1.0] * 3, [0.0] * 3]
+
+
+def test_a_language_loss_that_cannot_be_is_refused() -> None:
+    config = SMALL.model_copy(update={"language_weight": 1.0})
+    with pytest.raises(UserError, match="frozen"):
+        train_prm(fresh(), rows_for(config), config.model_copy(update={"mode": "frozen"}), seed=0)
+    loaded = fresh()
+    loaded.model.network.config.tie_word_embeddings = False
+    with pytest.raises(UserError, match="output embedding"):
+        train_prm(loaded, rows_for(config), config, seed=0)
 
 
 def test_a_loss_that_is_no_number_stops_before_the_update() -> None:

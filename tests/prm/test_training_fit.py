@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import random
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -67,6 +68,23 @@ def test_a_short_training_finds_wrong_steps_and_is_saved_with_its_reading(tmp_pa
     assert config.training == CONFIG
     assert config.calibration.temperature != 1.0
     assert config.blessed is None
+
+
+def test_steps_that_the_training_masked_have_no_say_in_the_temperature() -> None:
+    torch.set_num_threads(1)
+    loaded = build_prm(str(EMBEDDED))
+    torch.manual_seed(0)
+    for weight in loaded.model.head.parameters():
+        weight.normal_()
+    dev = corrupted(30, seed=4)
+    told = [replace(one, values=tuple(1.0 if value is None else value for value in one.values)) for one in dev]
+    found = {}
+    for rule in ("mask", "keep"):
+        loaded.config = loaded.config.model_copy(update={"training": CONFIG.model_copy(update={"after_error": rule})})
+        fit_prm(loaded, told)
+        found[rule] = loaded.config.calibration.temperature
+    fit_prm(loaded, dev)
+    assert found["mask"] == loaded.config.calibration.temperature != found["keep"]
 
 
 def sample(answer: str, *, correct: bool) -> Sample:

@@ -1,0 +1,155 @@
+"""The networks of a PRM: a causal backbone, and the read-out of its hidden states at the last token of each step."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import torch
+
+from data.errors import UserError
+from prm.encode import EncodedSteps
+from prm.losses import log_odds
+from prm.model_config import ModelForm
+
+
+class ClassHead(torch.nn.Module):
+    """The classifier of form `head`; computes in float32 whatever the backbone does."""
+
+    def __init__(self, hidden_size: int, form: ModelForm) -> None:
+        super().__init__()
+        last = torch.nn.Linear(hidden_size, form.classes)
+        # Zero: an untrained head says 1/2 and passes no noise down into the backbone.
+        torch.nn.init.zeros_(last.weight)
+        torch.nn.init.zeros_(last.bias)
+        inner = [torch.nn.Linear(hidden_size, hidden_size), torch.nn.ReLU()] if form.head == "mlp" else []
+        self.score = torch.nn.Sequential(*inner, last)
+
+    def forward(self, states: torch.Tensor) -> torch.Tensor:
+        """Logits [N, C] of hidden states [N, H]."""
+        found: torch.Tensor = self.score(states.float())
+        return found
+
+
+class TokenHead(torch.nn.Module):
+    """The read-out of form `tokens`: logits of the wrong and the right token. It owns no weights of its own."""
+
+    def __init__(self, network: Any, ids: tuple[int, int]) -> None:
+        super().__init__()
+        self._network = [network]  # In a list: the weights are the network's, not this module's.
+        self.ids = list(ids)
+
+    def forward(self, states: torch.Tensor) -> torch.Tensor:
+        """Logits [N, 2] of hidden states [N, H]."""
+        found: torch.Tensor = self._network[0].get_output_embeddings()(states)[:, self.ids].float()
+        return found
+
+
+class StepModel(torch.nn.Module):
+    """Backbone and read-out.
+
+    Args:
+        network: what is saved as the transformers checkpoint: a bare backbone, or a causal LM for form `tokens`.
+        head: the read-out.
+    """
+
+    def __init__(self, network: Any, head: torch.nn.Module) -> None:
+        super().__init__()
+        self.network = network
+        self.head = head
+
+    @property
+    def decoder(self) -> Any:
+        """The backbone without a language-model head."""
+        return self.network.base_model
+
+    @property
+    def device(self) -> torch.device:
+        """Where the backbone lies."""
+        found: torch.device = self.network.device
+        return found
+
+    def forward(self, rows: Sequence[EncodedSteps]) -> torch.Tensor:
+        """Logits [N, C] of all steps of all rows, in order."""
+        found: torch.Tensor = self.head(step_states(self.decoder, rows))
+        return found
+
+
+def keep_layers(network: Any, n_layers: int) -> None:
+    """Cut a backbone, in place, to its first layers; its final norm stays.
+
+    Raises:
+        UserError: it has fewer layers, or keeps them where they are not known to be.
+    """
+    layers = getattr(network.base_model, "layers", None)
+    if layers is None or len(layers) < n_layers:
+        has = "no list of layers that is known here" if layers is None else f"{len(layers)} layers"
+        raise UserError(f"cannot keep {n_layers} layers of a backbone with {has}.", "Leave out `model.layers`.")
+    network.base_model.layers = layers[:n_layers]
+    config = network.config.get_text_config()
+    config.num_hidden_layers = n_layers
+    if getattr(config, "layer_types", None):
+        config.layer_types = config.layer_types[:n_layers]
+
+
+def padded_states(
+    decoder: Any, rows: Sequence[EncodedSteps], padding: Literal["left", "right"] = "right"
+) -> tuple[torch.Tensor, list[int]]:
+    """Hidden states [B, T, H] of all tokens in one padded forward pass, and the column where each row starts."""
+    width = max(len(row.ids) for row in rows)
+    ids = torch.zeros(len(rows), width, dtype=torch.long)
+    mask = torch.zeros(len(rows), width, dtype=torch.long)
+    starts = [width - len(row.ids) if padding == "left" else 0 for row in rows]
+    for line, (start, row) in enumerate(zip(starts, rows, strict=True)):
+        ids[line, start : start + len(row.ids)] = torch.tensor(row.ids)
+        mask[line, start : start + len(row.ids)] = 1
+    ids, mask = ids.to(decoder.device), mask.to(decoder.device)
+    positions = (mask.cumsum(-1) - 1).clamp(min=0)
+    states = decoder(input_ids=ids, attention_mask=mask, position_ids=positions, use_cache=False).last_hidden_state
+    return states, starts
+
+
+def step_states(
+    decoder: Any, rows: Sequence[EncodedSteps], padding: Literal["left", "right"] = "right"
+) -> torch.Tensor:
+    """Hidden states [N, H] at the last token of each step of all rows, in one padded forward pass.
+
+    Args:
+        decoder: a causal backbone.
+        rows: encoded solutions.
+        padding: the side; it changes nothing but rounding.
+    """
+    states, starts = padded_states(decoder, rows, padding)
+    return at_steps(states, starts, rows)
+
+
+def at_steps(states: torch.Tensor, starts: Sequence[int], rows: Sequence[EncodedSteps]) -> torch.Tensor:
+    """The states [N, H] at the last tokens of steps, out of those of all tokens, [B, T, H]."""
+    lines = [line for line, row in enumerate(rows) for _ in row.step_ends]
+    places = [start + end for start, row in zip(starts, rows, strict=True) for end in row.step_ends]
+    return states[lines, places]
+
+
+def token_logits(network: Any, states: torch.Tensor) -> torch.Tensor:
+    """Logits [N, V] of the next token after hidden states [N, H].
+
+    Raises:
+        UserError: the output embedding was left behind when the backbone was loaded.
+    """
+    outputs = network.get_output_embeddings()
+    if outputs is None and not network.config.get_text_config().tie_word_embeddings:
+        raise UserError(
+            "the language loss needs the output embedding, which form 'head' leaves behind where it is not tied.",
+            "Use the form 'tokens', or set `language_weight` to 0.",
+        )
+    found: torch.Tensor = (
+        torch.nn.functional.linear(states, network.get_input_embeddings().weight)
+        if outputs is None
+        else outputs(states)
+    )
+    return found
+
+
+def step_probabilities(logits: torch.Tensor) -> torch.Tensor:
+    """Probability [N] that each step is not wrong, uncalibrated, from logits [N, C]."""
+    return log_odds(logits.float()).sigmoid()
