@@ -66,4 +66,4 @@ def test_the_readme_names_shipped_recipes_sources_and_verbs() -> None:
         assert f"`{name}`" in text or f"stepstar run {name}" in text
     for command in app.registered_commands:
         assert command.callback is not None
-        assert f"stepstar {command.callback.__name__}" in text
+        assert f"stepstar {(command.name or command.callback.__name__).replace('_', '-')}" in text
