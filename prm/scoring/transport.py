@@ -8,26 +8,23 @@ engine's. Every text that leaves here has the key struck out.
 from __future__ import annotations
 
 import json
-import os
 import random
 import threading
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr
 
 from data.config import Config
 from data.errors import DependencyError, EngineError, UserError
+from data.remote import KEY_VARIABLES, api_key, check_url, error_text, retry_after
 from data.sources.base import RowError
 
 if TYPE_CHECKING:
     import httpx
 
-KEY_VARIABLES = ("STEPSTAR_API_KEY", "OPENAI_API_KEY")
-"""Where the key is looked for; the first that is set counts."""
 _FIRST_WAIT, _LONGEST_WAIT = 0.5, 30.0
 """Seconds; the server may ask for less or more, up to the longest."""
 
@@ -61,13 +58,9 @@ class Server:
             raise DependencyError("httpx", "http")
         import httpx
 
-        parts = urlsplit(config.base_url)
-        if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise UserError(f"base_url '{config.base_url}' is no http(s) address.", "Give http://host:port/v1.")
-        if parts.username or parts.password:
-            raise UserError("base_url holds a user or a password.", f"The key belongs in {KEY_VARIABLES[0]}.")
+        check_url(config.base_url)
         self.config, self.url = config, config.base_url.rstrip("/")
-        key = _api_key()
+        key = api_key()
         self._key = SecretStr(key)
         self._client = httpx.Client(
             headers={"Content-Type": "application/json"} | ({"Authorization": f"Bearer {key}"} if key else {}),
@@ -114,10 +107,10 @@ class Server:
                 answered = True
                 if response.status_code == 200:
                     return _json(response)
-                reason = f"HTTP {response.status_code}: {self._clean(_error_text(response))}"
+                reason = f"HTTP {response.status_code}: {self._clean(error_text(_json(response), response.text))}"
                 if response.status_code != 429 and response.status_code < 500:
                     return self._refused(response.status_code, url, reason)
-                asked_wait = _seconds(response.headers.get("Retry-After"))
+                asked_wait = retry_after(response.headers.get("Retry-After"))
             grown = _FIRST_WAIT * 2**attempt * random.uniform(0.5, 1.0)
             if attempt + 1 == self.config.tries or stop.wait(min(_LONGEST_WAIT, max(asked_wait, grown))):
                 break
@@ -143,30 +136,3 @@ def _json(response: httpx.Response) -> Any | RowError:
         return response.json()
     except (ValueError, RecursionError):
         return RowError("bad_answer", "the answer is no JSON")
-
-
-def _error_text(response: httpx.Response) -> str:
-    """What an error answer says, in one line of at most 300 characters."""
-    found = _json(response)
-    error = found.get("error", found) if isinstance(found, Mapping) else response.text
-    message = error.get("message", error) if isinstance(error, Mapping) else error
-    return " ".join(str(message).split())[:300]
-
-
-def _seconds(value: str | None) -> float:
-    """Seconds that a `Retry-After` header asks to wait; 0 where it gives none."""
-    return float(value) if value and value.isdecimal() else 0.0
-
-
-def _api_key() -> str:
-    """The API key from the environment; empty where there is none.
-
-    Raises:
-        UserError: it cannot be sent.
-    """
-    name = next((name for name in KEY_VARIABLES if os.environ.get(name, "").strip()), "")
-    key = os.environ.get(name, "").strip() if name else ""
-    if not (key.isascii() and key.isprintable()):
-        # The HTTP library would quote such a header, key and all.
-        raise UserError(f"the key in {name} has characters that no header can carry.", "Set it again.")
-    return key

@@ -23,19 +23,9 @@ from pydantic import SecretStr
 
 from data.errors import DependencyError, EngineError, UserError
 from data.ids import content_id
+from data.remote import KEY_VARIABLES, api_key, check_url, error_text, retry_after
 from star.generation.base import Completion, Request, SamplingParams, failed
-from star.generation.openai_api import (
-    KEY_VARIABLES,
-    PATHS,
-    HttpConfig,
-    api_key,
-    check_url,
-    error_text,
-    is_vllm,
-    read_answer,
-    request_body,
-    retry_after,
-)
+from star.generation.openai_api import PATHS, HttpConfig, is_vllm, read_answer, request_body
 from star.generation.ordered import ended, in_order
 
 if TYPE_CHECKING:

@@ -19,7 +19,6 @@ from data.records import FinishReason
 from star import load_generator
 from star.generation import Completion, Request, SamplingParams
 from star.generation.http_engine import HttpGenerator
-from star.generation.openai_api import retry_after
 
 pytest.importorskip("httpx")
 
@@ -295,13 +294,6 @@ def test_a_server_that_asks_for_hours_is_not_waited_for(serve: Callable[..., Ser
     (row,) = ask(server, ["a"])
     assert "7200 s" in row.error
     assert len(server.bodies) == 1
-
-
-def test_retry_after_is_read_as_seconds_or_date() -> None:
-    assert retry_after("2.5") == 2.5
-    assert retry_after("Fri, 31 Dec 1999 23:59:59 GMT") == 0.0
-    assert retry_after("Fri, 31 Dec 2100 23:59:59 GMT") > 1e6
-    assert [retry_after(value) for value in (None, "", "soon", "-3")] == [0.0] * 4
 
 
 def test_a_sample_that_the_server_chokes_on_is_an_error_beside_good_ones(serve: Callable[..., Server]) -> None:
