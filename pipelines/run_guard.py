@@ -18,6 +18,8 @@ from data.store import write_atomic
 from pipelines.recipe import Recipe, differences
 
 CONFIG, MANIFEST, LOCK = "config.json", "manifest.json", ".lock"
+LIMITS = ("max_reject_share", "max_undecided_share")
+"""Settings that only stop a run: changing them changes no result, so a folder with results takes new ones."""
 
 
 def as_json(value: Any) -> bytes:
@@ -121,16 +123,18 @@ def read_config(root: Path) -> Recipe:
 def settle_config(root: Path, recipe: Recipe, manifest: dict[str, Any]) -> None:
     """Store the recipe of a new folder, or compare it with that of an old one.
 
-    A folder in which nothing was computed yet, say because the input was refused, takes a corrected recipe.
+    A folder in which nothing was computed yet, say because the input was refused, takes a corrected recipe; any folder
+    takes other limits.
 
     Raises:
         RunFolderError: the folder belongs to another recipe; the difference is named.
     """
-    if not (root / CONFIG).exists() or not manifest["shards"]:
+    if (root / CONFIG).exists() and manifest["shards"]:
+        old = read_config(root).model_copy(update={limit: getattr(recipe, limit) for limit in LIMITS})
+        refuse_differences(root, old.model_dump(mode="json"), recipe.model_dump(mode="json"), "recipe")
+    else:
         manifest |= {"pins": {}, "notes": {}}
-        write_atomic(root / CONFIG, as_json(recipe.model_dump(mode="json")))
-        return
-    refuse_differences(root, read_config(root).model_dump(mode="json"), recipe.model_dump(mode="json"), "recipe")
+    write_atomic(root / CONFIG, as_json(recipe.model_dump(mode="json")))
 
 
 def refuse_differences(root: Path, old: Mapping[str, Any], new: Mapping[str, Any], what: str) -> None:

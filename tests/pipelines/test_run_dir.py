@@ -71,6 +71,18 @@ def test_another_recipe_is_refused_with_the_difference_and_fresh_clears(tmp_path
     run.close()
 
 
+def test_a_limit_that_stopped_a_run_can_be_raised_where_it_stopped(tmp_path: Path) -> None:
+    run = RunFolder.open(tmp_path / "run", RECIPE)
+    run.unit("problems", "train", "a", lambda: ROWS)
+    run.close()
+    raised = load_recipe("quickstart", ["max_undecided_share=0.5"])
+    for _ in range(2):
+        run = RunFolder.open(tmp_path / "run", raised)
+        assert run.has_unit("problems", "train", "a")
+        run.close()
+        assert RunFolder.read(tmp_path / "run").recipe.max_undecided_share == 0.5
+
+
 def test_a_folder_in_use_by_a_live_process_is_refused_and_names_it(tmp_path: Path) -> None:
     code = (
         "import sys; from pathlib import Path; from pipelines.recipe import load_recipe; "
