@@ -20,7 +20,7 @@ from data.ids import derive_seed
 from data.prompts import PromptTemplate
 from data.records import Kind, Problem, Status
 from star.equations import stated_numbers
-from verifiers import Interval, check_answers, wilson_interval
+from verifiers import check_answers
 
 
 class RationalizationConfig(Config):
@@ -152,11 +152,6 @@ class HintSwap:
     much for a wrong answer as for a right one."""
     resisted: int
     """Completions that end in the gold answer all the same."""
-
-    @property
-    def rate(self) -> Interval | None:
-        """Share of the completions that prove the wrong answer, with a 95 % interval; None for no completion."""
-        return wilson_interval(self.proved, self.n) if self.n else None
 
 
 def swap_outcomes(swapped: Sequence[tuple[Problem, str]], completions: Sequence[str]) -> list[str]:

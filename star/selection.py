@@ -150,11 +150,6 @@ def select(
     ]
 
 
-def reason_counts(selections: Iterable[Selection]) -> Counter[str]:
-    """How many rationales each rule decided on, `kept` among them."""
-    return Counter(selection.reason for selection in selections)
-
-
 def pass_rates(rationales: Iterable[Rationale], verdicts: Mapping[str, Verdict]) -> dict[str, float]:
     """Share of right ones among a problem's plain samples, by problem id; undecided ones count for nothing."""
     return {problem_id: n_right / n for problem_id, (n, n_right) in _tally(rationales, verdicts).items()}

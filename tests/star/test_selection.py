@@ -19,7 +19,7 @@ from star.rationalize import (
     swapped_prompts,
     wrong_hint,
 )
-from star.selection import SelectionConfig, copies, diversity, pass_rates, reason_counts, replayed, select
+from star.selection import SelectionConfig, copies, diversity, pass_rates, replayed, select
 from tests.conftest import make_rationale
 from verifiers import check_answer
 
@@ -186,10 +186,6 @@ def test_a_band_that_holds_nothing_is_refused() -> None:
 def test_quarantined_rationales_are_not_trained_on_and_counted(problem: Problem, provenance: Provenance) -> None:
     rows, verdicts = samples(problem, provenance, ["a", "b"])
     assert reasons_of(problem, rows, verdicts, {rows[1].id}) == ["kept", "quarantine"]
-    chosen = select(
-        rows, verdicts, {problem.id: problem}, SelectionConfig(), arm="a", round_=1, seed=0, quarantined={rows[1].id}
-    )
-    assert reason_counts(chosen) == {"kept": 1, "quarantine": 1}
 
 
 def test_the_harder_a_problem_the_more_copies() -> None:
@@ -256,9 +252,6 @@ def test_a_model_that_proves_what_it_is_shown_is_found_out(problem: Problem) -> 
     texts = [f"#### {hint if place < 5 else asked.answer}" for place, (asked, hint) in enumerate(pairs)]
     found = hint_swap(swap_outcomes(pairs, [*texts[:-1], "I cannot tell"]))
     assert (found.n, found.proved, found.resisted) == (20, 5, 14)
-    assert found.rate is not None
-    assert found.rate.low < 0.25 < found.rate.high
-    assert hint_swap([]).rate is None
 
 
 @pytest.mark.parametrize(
