@@ -61,7 +61,7 @@ the right answer all the same.
 """
 
 
-def _size_category(rows: int) -> str:
+def size_category(rows: int) -> str:
     """The hub's bucket for a number of rows."""
     for limit, name in ((10**3, "n<1K"), (10**4, "1K<n<10K"), (10**5, "10K<n<100K"), (10**6, "100K<n<1M")):
         if rows < limit:
@@ -69,7 +69,7 @@ def _size_category(rows: int) -> str:
     return "n>1M"
 
 
-def _licence(found: set[str]) -> str:
+def licence_id(found: set[str]) -> str:
     """The hub's identifier if all rows share one SPDX licence, else `other`."""
     only = found.pop().lower() if len(found) == 1 else ""
     return only if re.fullmatch(r"[a-z0-9][a-z0-9.-]*", only) else "other"
@@ -96,8 +96,8 @@ def dataset_card(
         for (model, revision, sampling), count in sorted(models.items())
     ]
     return _CARD.format(
-        size=_size_category(len(rows)),
-        licence=_licence({str(row["licence"]) for row in rows}),
+        size=size_category(len(rows)),
+        licence=licence_id({str(row["licence"]) for row in rows}),
         name=name,
         n_rows=len(rows),
         near_miss_config=_NEAR_MISS_CONFIG if near_misses else "",

@@ -1,7 +1,8 @@
 """`dataset/`: the kept rationales of a run as a loadable Parquet dataset with a card.
 
 Rows are the rationales that some round of the main arm trained on, one of each text of a problem (the earliest
-round's), ordered by problem and rationale id: a function of the records alone, so equal records give equal bytes.
+round's), ordered by problem and rationale id: a function of the records alone, so equal records give equal bytes. What
+is in quarantine (`stepstar quarantine`) is left out.
 """
 
 from __future__ import annotations
@@ -14,9 +15,11 @@ from typing import Any
 import pyarrow as pa
 
 from data.card import dataset_card
+from data.lineage import in_force, model_node, read_decisions, row_node
 from data.records import Kind, Problem, Rationale, Verdict
 from data.run_records import Selection
 from data.store import table_bytes, write_atomic
+from pipelines.lineage import quarantined_nodes
 from pipelines.run_dir import RunFolder
 
 SCHEMA = pa.schema(
@@ -75,9 +78,13 @@ def kept_rationales(run: RunFolder, arm: str) -> list[Rationale]:
         if selection.kept:
             kept.setdefault(selection.rationale_id, selection)
     found: dict[tuple[str, str], Rationale] = {}
-    rows = (row for row in run.table("rationales", f"{arm}-") if row.id in kept)
+    rows = [row for row in run.table("rationales", f"{arm}-") if row.id in kept]
+    bad, decided = quarantined_nodes(run), in_force(read_decisions(run.root))
+    # Who takes a row out means its text, which another round may have drawn again.
+    banned = {(row.problem_id, row.text) for row in rows if row_node(row.id) in decided}
     for row in sorted(rows, key=lambda row: (row.problem_id, kept[row.id].round, row.id)):
-        found.setdefault((row.problem_id, row.text), row)
+        if row_node(row.id) not in bad and (row.problem_id, row.text) not in banned:
+            found.setdefault((row.problem_id, row.text), row)
     return list(found.values())
 
 
@@ -131,7 +138,8 @@ def dataset_rows(run: RunFolder, arm: str) -> Iterator[dict[str, Any]]:
     problems = {problem.id: problem for problem in run.table("problems")}
     verdicts = {row.rationale_id: row for row in run.table("verdicts", f"{arm}-")}
     labels = _labels(run, "symbolic")
-    scores = {row.rationale_id: row.scores for row in run.table("step_scores")}
+    bad = quarantined_nodes(run)
+    scores = {row.rationale_id: row.scores for row in run.table("step_scores") if model_node(row.revision) not in bad}
     rounds: dict[str, int] = {}
     for selection in run.table("selections", f"{arm}-"):
         if selection.kept:
@@ -145,8 +153,10 @@ def dataset_rows(run: RunFolder, arm: str) -> Iterator[dict[str, Any]]:
 def near_miss_rows(run: RunFolder) -> Iterator[dict[str, Any]]:
     """The rows of the near-misses, in order."""
     problems = {problem.id: problem for problem in run.table("problems")}
-    labels = _labels(run, "near_miss")
-    for row in run.table("rationales", "near_miss-"):
+    labels, bad = _labels(run, "near_miss"), quarantined_nodes(run)
+    # By id: shards of before a quarantine may hold some of them once more.
+    rows = {row.id: row for row in run.table("rationales", "near_miss-") if row_node(row.id) not in bad}
+    for row in rows.values():
         yield _shared(problems[row.problem_id], row, labels[row.id]) | {"made_by": row.made_by.sampling}
 
 

@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import json
 from collections import Counter, defaultdict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any
 
+from data.lineage import in_force, read_decisions
 from data.records import Origin, Problem, Rationale, Status
 from data.run_records import Evaluation, PpoIteration, Promotion, Selection
 from pipelines.fates import Trace, account, to_read
@@ -23,7 +25,11 @@ from verifiers import StepStatus, check_steps
 from verifiers.metrics import Interval, paired_interval, wilson_interval
 
 BASE = "base"
-PPO = "ppo"
+CONTAMINATION = "decontamination.json"
+"""File of a run folder that `stepstar decontaminate` writes."""
+PPO, PREFERENCE = "ppo", "preference"
+LATER = (PPO, PREFERENCE)
+"""Arms that begin with the last promoted policy."""
 
 
 @dataclass(slots=True)
@@ -69,6 +75,10 @@ class Summary:
     """(mode, kind of slip) to near-misses."""
     labels: dict[str, Counter[float]] = field(default_factory=dict)
     """Source of step labels to labels by value."""
+    contamination: dict[str, Any] = field(default_factory=dict)
+    """What `stepstar decontaminate` last found; empty if nobody asked."""
+    quarantines: dict[str, str] = field(default_factory=dict)
+    """What is in quarantine, to the reason."""
     traces: list[Trace] = field(default_factory=list)
     """A few rationales of each kind to read."""
     costs: dict[str, dict[str, float]] = field(default_factory=dict)
@@ -105,6 +115,9 @@ def summarize(run: RunFolder, *, samples: int = 4) -> Summary:
     rows = [row for name, row in summary.notes.items() if name.startswith("diversity ")]
     summary.diversity = {(row.pop("arm"), row.pop("round")): Diversity(**row) for row in map(dict, rows)}
     summary.ppo = list(run.table("ppo_iterations"))
+    if (run.root / CONTAMINATION).exists():
+        summary.contamination = json.loads((run.root / CONTAMINATION).read_text(encoding="utf-8"))
+    summary.quarantines = {node: one.reason for node, one in in_force(read_decisions(run.root)).items()}
     _add_rationalization(summary, run)
     _add_labels(summary, run)
     return summary
@@ -174,6 +187,7 @@ def _add_selections(
     for selection in run.table("selections"):
         by_round[selection.arm, selection.round].append(selection)
     sizes = Counter(problem.difficulty for problem in train)
+    has_wrong_step = _step_checker(run)
     for place, selections in by_round.items():
         kept = {row.problem_id for row in selections if row.kept}
         reached = Counter(problems[key].difficulty for key in kept)
@@ -181,7 +195,10 @@ def _add_selections(
             summary.kept_share[*place, level] = (reached[level], size)
         trained = [rationales[row.rationale_id] for row in selections if row.kept]
         for origin in Origin:
-            _add_wrong_steps(summary, (*place, str(origin)), [row for row in trained if row.origin is origin])
+            of_origin = [row for row in trained if row.origin is origin]
+            if of_origin:
+                n_wrong = sum(has_wrong_step(row) for row in of_origin)
+                summary.wrong_steps[*place, str(origin)] = (n_wrong, len(of_origin))
         for row in selections:
             reasons = summary.reasons.setdefault((*place, str(rationales[row.rationale_id].origin)), Counter())
             reasons[row.reason] += 1
@@ -211,9 +228,14 @@ def _add_labels(summary: Summary, run: RunFolder) -> None:
         summary.labels.setdefault(label.source, Counter())[label.value] += 1
 
 
-def _add_wrong_steps(summary: Summary, place: tuple[str, int, str], kept: list[Rationale]) -> None:
-    """Count the rationales that are right in the end and wrong on the way."""
-    if kept:
-        verdicts = (check_steps("", row.steps) for row in kept)
-        wrong = sum(any(step.status is StepStatus.INCORRECT for step in steps) for steps in verdicts)
-        summary.wrong_steps[place] = (wrong, len(kept))
+def _step_checker(run: RunFolder) -> Callable[[Rationale], bool]:
+    """Whether a step of a rationale states false arithmetic: by its stored labels, where it has them."""
+    labels: dict[str, bool] = {}
+    for label in run.table("step_labels", "symbolic-"):
+        labels[label.rationale_id] = labels.get(label.rationale_id, False) or label.value == 0
+
+    @cache
+    def check(steps: tuple[str, ...]) -> bool:
+        return any(step.status is StepStatus.INCORRECT for step in check_steps("", steps))
+
+    return lambda row: labels[row.id] if row.id in labels else check(row.steps)

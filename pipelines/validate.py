@@ -1,7 +1,7 @@
 """`stepstar validate`: what can be known before anything is spent.
 
 Reads the problems, checks that gold answers pass their own verifier, looks at the model folder, and shows the first
-rendered prompts, plain and hinted.
+rendered prompts, plain and hinted. One batch of samples and two training steps say what the run will cost.
 """
 
 from __future__ import annotations
@@ -11,8 +11,9 @@ from collections.abc import Sequence
 from data.errors import UserError
 from data.prompts import PromptTemplate
 from data.records import FinishReason, Kind, Problem, Status
-from pipelines.policy import base_policy
-from pipelines.problems import Reading, check_reading, count_rejects, read_both
+from pipelines.estimate import estimate, run_pilot
+from pipelines.policy import Policy, base_policy
+from pipelines.problems import Reading, check_reading, count_rejects, read_both, split_dev
 from pipelines.recipe import Recipe
 from pipelines.verification import check_texts
 from star.rationalize import hint_of
@@ -75,8 +76,12 @@ def _show(reading: Reading, recipe: Recipe, what: str) -> None:
     _check_references(reading.problems, what, recipe.max_reject_share)
 
 
-def validate_recipe(recipe: Recipe) -> None:
+def validate_recipe(recipe: Recipe, *, estimates: bool = True) -> None:
     """Check a recipe and print what was found.
+
+    Args:
+        recipe: what to check.
+        estimates: draw a few samples and train two steps, to say what the run will cost.
 
     Raises:
         UserError: something would stop the run.
@@ -85,7 +90,7 @@ def validate_recipe(recipe: Recipe) -> None:
     train, test = read_both(recipe)
     _show(train, recipe, "training")
     _show(test, recipe, "evaluation")
-    base_policy(
+    policy = base_policy(
         recipe.model.name,
         hub_revision=recipe.model.revision,
         engine=recipe.engine.type,
@@ -101,3 +106,21 @@ def validate_recipe(recipe: Recipe) -> None:
         f"--- {samples} samples in {recipe.rounds} rounds, at most {recipe.sampling.max_tokens} tokens each, "
         "before rationalization"
     )
+    if estimates:
+        _show_estimate(recipe, policy, template, train.problems, len(test.problems))
+
+
+def _show_estimate(
+    recipe: Recipe, policy: Policy, template: PromptTemplate, problems: Sequence[Problem], n_test: int
+) -> None:
+    train, dev = split_dev(problems, recipe)
+    pilot = run_pilot(recipe, policy, template, train)
+    found = estimate(pilot, recipe, len(train), n_test + len(dev))
+    time_ = f"about {found.seconds / 60:.1f} minutes on this machine as it is now" if found.seconds else "time unknown"
+    print(
+        f"--- estimate of the rounds: {found.drawn:,} tokens drawn, {found.trained:,} trained on, {time_}\n"
+        f"    from {pilot.samples} samples ({pilot.right:.0%} right, {pilot.tokens:.0f} tokens each, "
+        f"{pilot.draw_rate:,.0f} tokens a second) and two training steps ({pilot.train_rate:,.0f} tokens a second)"
+    )
+    if recipe.prm.enabled or recipe.ppo.enabled or recipe.preference.enabled:
+        print("    PRM, PPO and preference training come on top")
