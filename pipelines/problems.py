@@ -34,7 +34,7 @@ class Reading:
     """Rows read, before `limit`."""
 
 
-def _read(config: SourceConfig, seed: int) -> Reading:
+def read_source(config: SourceConfig, seed: int) -> Reading:
     """Problems and rejects of one source, duplicates removed, `limit` drawn by hash."""
     problems: list[Problem] = []
     rejects: list[Reject] = []
@@ -59,7 +59,7 @@ def _read(config: SourceConfig, seed: int) -> Reading:
 
 def read_both(recipe: Recipe) -> tuple[Reading, Reading]:
     """Training and test problems of a recipe, kept apart; nothing is judged yet."""
-    test, train = _read(recipe.evaluation, recipe.seed), _read(recipe.problems, recipe.seed)
+    test, train = read_source(recipe.evaluation, recipe.seed), read_source(recipe.problems, recipe.seed)
     rejects = list(train.rejects)
     problems = list(_without_test(train.problems, test.problems, rejects))
     return Reading(train.config, problems, rejects, train.n_rows), test
