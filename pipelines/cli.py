@@ -12,7 +12,7 @@ from typing import Annotated
 
 import typer
 
-from pipelines import prm_commands
+from pipelines import data_commands, eval_commands, ppo_commands, prm_commands
 
 app = typer.Typer(
     name="stepstar",
@@ -49,14 +49,18 @@ def run(
 
     loaded = load_recipe(recipe, overrides or [])
     root = out or Path("runs") / loaded.name
-    from pipelines.run import run_recipe
+    from pipelines.outer import run_outer
 
-    run_recipe(loaded, root, fresh=fresh)
+    run_outer(loaded, root, fresh=fresh)
     print(f"report  {root / 'report.html'}\ndataset {root / 'dataset'}\nmodel   {root / 'checkpoints'}")
 
 
 @app.command()
-def validate(recipe: RecipeName, overrides: Overrides = None) -> None:
+def validate(
+    recipe: RecipeName,
+    overrides: Overrides = None,
+    estimate: Annotated[bool, typer.Option(help="Draw a batch and train two steps to say what the run costs.")] = True,
+) -> None:
     """Check recipe, problems, gold answers and model before anything is spent; show the first prompts.
 
     \b
@@ -68,7 +72,7 @@ def validate(recipe: RecipeName, overrides: Overrides = None) -> None:
     loaded = load_recipe(recipe, overrides or [])
     from pipelines.validate import validate_recipe
 
-    validate_recipe(loaded)
+    validate_recipe(loaded, estimates=estimate)
 
 
 @app.command()
@@ -97,11 +101,19 @@ def verify(
 
 @app.command()
 def report(folder: Annotated[Path, typer.Argument(help="A run folder.")]) -> None:
-    """Write report.html of a run again from its records.
+    """Write report.html of a run, or eval.html of an evaluation, again from its records.
 
     \b
     stepstar report runs/quickstart
     """
+    from pipelines.eval_folder import EvalFolder, is_evaluation
+
+    if is_evaluation(folder):
+        from pipelines.eval_report import write_result
+
+        write_result(EvalFolder.read(folder))
+        print(folder / "eval.html")
+        return
     from pipelines.report import write_report
     from pipelines.run_dir import RunFolder
 
@@ -139,8 +151,17 @@ def convert(
 
 app.command()(prm_commands.score)
 app.command("train-prm")(prm_commands.train_prm)
+app.command()(ppo_commands.ppo)
 app.command("eval-prm")(prm_commands.eval_prm)
 app.command()(prm_commands.label)
+app.command()(data_commands.export)
+app.command()(data_commands.lineage)
+app.command()(data_commands.quarantine)
+app.command()(data_commands.decontaminate)
+app.command("eval")(eval_commands.evaluate)
+app.command()(eval_commands.compare)
+app.command()(eval_commands.rescore)
+app.command()(eval_commands.audit)
 
 
 def main() -> None:

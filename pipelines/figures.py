@@ -6,11 +6,16 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
-from pipelines.summary import BASE, PPO, Summary, last_promoted
+from pipelines.summary import BASE, LATER, PPO, PREFERENCE, Summary, last_promoted
 
-ARMS = {"star": "with rationalization", "no_rationalization": "without rationalization", PPO: "after PPO"}
+ARMS = {
+    "star": "with rationalization",
+    "no_rationalization": "without rationalization",
+    PREFERENCE: "after preference training",
+    PPO: "after PPO",
+}
 """Arm to its name in the legend."""
-_COLOURS = {"star": "#2f6fdb", "no_rationalization": "#d9822b", PPO: "#2e9e5b"}
+_COLOURS = {"star": "#2f6fdb", "no_rationalization": "#d9822b", PREFERENCE: "#8a63d2", PPO: "#2e9e5b"}
 _OUTCOMES = {
     "correct": "#2e9e5b",
     "incorrect": "#d64545",
@@ -44,8 +49,8 @@ def _arms(summary: Summary) -> list[str]:
 
 
 def _start(summary: Summary, arm: str) -> tuple[str, int]:
-    """What an arm's line begins with: the base, or for PPO the policy that it improved."""
-    return (last_promoted(summary, {place[:2] for place in summary.accuracy}) if arm == PPO else None) or (BASE, 0)
+    """What an arm's line begins with: the base, or of PPO and its like the policy that they improved."""
+    return (last_promoted(summary, {place[:2] for place in summary.accuracy}) if arm in LATER else None) or (BASE, 0)
 
 
 def accuracy_by_round(summary: Summary, level: str) -> Any:

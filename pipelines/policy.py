@@ -50,6 +50,12 @@ class Policy:
             self._generator = None
 
 
+def trained_policy(root: Path, name: str, revision: str, parent: Policy) -> Policy:
+    """A checkpoint of a run that was trained from another policy, a round later."""
+    return Policy(name, str(root / "checkpoints" / name), revision, parent.round + 1, parent.engine, parent.batch_size,
+                  options=parent.options)  # fmt: skip
+
+
 def base_policy(
     name: str, *, hub_revision: str | None, engine: str, batch_size: int, options: dict[str, Any] | None = None
 ) -> Policy:

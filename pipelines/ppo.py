@@ -6,6 +6,7 @@ Trains on the run's training problems, is gated by its dev problems, and is meas
 from __future__ import annotations
 
 import shutil
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -14,21 +15,42 @@ from typing import TYPE_CHECKING, Any
 from data.ids import content_id, derive_seed
 from data.records import FinishReason, Problem, Status
 from data.run_records import PpoIteration
-from pipelines.policy import Policy
+from pipelines.policy import Policy, trained_policy
 from pipelines.progress import say, track
 from pipelines.stages import CODE_VERSION, Context, evaluate
 from pipelines.summary import PPO
 from pipelines.verification import check_texts
+from prm.scoring.base import ScoreItem, Scorer
 from star.checkpoints import LoadedModel, load_checkpoint, save_checkpoint
 from star.ppo.judging import StepScorer
 from verifiers import StepStatus, check_steps
 
 if TYPE_CHECKING:
+    from star.ppo.guards import Alarm
     from star.ppo.task import Task
     from star.ppo.trainer import PpoReport
 
-_NAME = "policy-ppo"
+PPO_POLICY = "policy-ppo"
+"""Name of the checkpoint."""
+_TOLD = (
+    "iterations",
+    "stopped",
+    "first_accuracy",
+    "dev_accuracy",
+    "best_iteration",
+    "left_out",
+    "alarms",
+    "rewards",
+    "parent_name",
+)
+"""What of the checkpoint's facts goes into the run's notes, for the report."""
 _SYMBOLIC = {StepStatus.CORRECT: 1.0, StepStatus.INCORRECT: 0.0, StepStatus.NOT_CHECKABLE: 0.5}
+
+
+def target_problems(context: Context, problems: Sequence[Problem]) -> list[Problem]:
+    """Those of the levels that the run is about; all of them where it names none, or others than the source."""
+    levels = set(context.recipe.target_difficulties)
+    return [problem for problem in problems if problem.difficulty in levels] or list(problems)
 
 
 def symbolic_scores(problem: str, steps: Sequence[str]) -> list[float]:
@@ -36,7 +58,18 @@ def symbolic_scores(problem: str, steps: Sequence[str]) -> list[float]:
     return [_SYMBOLIC[verdict.status] for verdict in check_steps(problem, steps)]
 
 
-def _verify(pairs: Sequence[tuple[Problem, str]]) -> list[Status]:
+def prm_scores(scorer: Scorer) -> StepScorer:
+    """A PRM's scores of one solution's steps; a solution that it cannot score is neither good nor bad."""
+
+    def score(problem: str, steps: Sequence[str]) -> Sequence[float]:
+        (found,) = scorer.score_batch([ScoreItem(problem, tuple(steps))])
+        return found.scores or [0.5] * len(steps)
+
+    return score
+
+
+def verify_solutions(pairs: Sequence[tuple[Problem, str]]) -> list[Status]:
+    """Gold verdicts of whole solutions, programs included."""
     problems, texts = [problem for problem, _ in pairs], [text for _, text in pairs]
     return [verdict.status for verdict in check_texts(problems, texts, [FinishReason.STOP] * len(pairs))]
 
@@ -62,40 +95,39 @@ class PpoStage:
             UserError: there are no dev problems, the sampling biases the importance ratio, or the training cannot go
                 on; see `star.ppo`.
         """
-        run, folder = self.context.run, self.context.run.root / "checkpoints"
+        run = self.context.run
         with run.stage("ppo · train"):
-            entry = run.checkpoint(_NAME, self._key(), self._make)
+            entry = run.checkpoint(PPO_POLICY, self._key(), self._make)
             run.unit(
                 "ppo_iterations", PPO, entry["revision"], lambda: [PpoIteration(**row) for row in entry["history"]]
             )
         shutil.rmtree(self._work, ignore_errors=True)
-        start = self.start
-        policy = Policy(_NAME, str(folder / _NAME), entry["revision"], start.round + 1, start.engine, start.batch_size,
-                        options=start.options)  # fmt: skip
+        run.note(PPO, {fact: entry[fact] for fact in _TOLD if fact in entry})
+        policy = trained_policy(run.root, PPO_POLICY, entry["revision"], self.start)
         evaluate(self.context, policy, self.test, PPO)
+        evaluate(self.context, policy, self.dev, PPO, table="dev_evaluations")
         policy.release()
         return policy
 
     @property
     def _work(self) -> Path:
         """Where the state of the training lies; outlives a kill, not the training."""
-        return self.context.run.root / "checkpoints" / f"{_NAME}.training"
+        return self.context.run.root / "checkpoints" / f"{PPO_POLICY}.training"
 
     def _task(self) -> Task:
+        from star.generation.transformers_engine import TransformersGenerator
         from star.ppo.task import Task
 
-        recipe = self.context.recipe
-        levels = set(recipe.target_difficulties)
-        # The levels that the run is about; all of them where it names none, or others than the source.
-        train, dev = ([problem for problem in problems if problem.difficulty in levels] or list(problems)
-                      for problems in (self.train, self.dev))  # fmt: skip
+        recipe, batch_size = self.context.recipe, self.start.batch_size
         return Task(
-            problems=train,
-            heldout=dev,
+            problems=target_problems(self.context, self.train),
+            heldout=target_problems(self.context, self.dev),
             template=self.context.template,
             sampling=replace(recipe.sampling.params(), temperature=1.0),
             scorer=self.scorer,
-            verify=_verify,
+            scorer_revision=self.scorer_revision,
+            verify=verify_solutions,
+            engine=lambda layout, _: TransformersGenerator(layout.sampler(), batch_size=batch_size),
             seed=derive_seed(recipe.seed, PPO),
         )
 
@@ -122,18 +154,34 @@ class PpoStage:
             "parent_name": start.name,
             "arm": PPO,
             "round": start.round + 1,
+            "rewards": config.rewards,
             "iterations": report.iterations,
             "stopped": report.stopped,
+            "first_accuracy": report.first_accuracy,
             "dev_accuracy": report.best_accuracy,
             "best_iteration": report.best_iteration,
             "left_out": report.counts,
-            "alarms": sorted({alarm.name for _, alarm in report.alarms}),
+            "alarms": alarm_rows(report),
             "tokens": round(sum(row.tokens for row in report.history) * drawn),
         }
         merged = trainer.layout.merged()
-        revision = save_checkpoint(LoadedModel(merged.model, merged.tokenizer, _NAME, ""), folder, provenance=facts)
-        history = [{"iteration": place, **asdict(row)} for place, row in enumerate(report.history, 1)]
+        revision = save_checkpoint(
+            LoadedModel(merged.model, merged.tokenizer, PPO_POLICY, ""), folder, provenance=facts
+        )
+        history = [asdict(row) for row in report.history]
         return {**facts, "revision": revision, "history": history}
+
+
+def alarm_rows(report: PpoReport) -> list[dict[str, Any]]:
+    """Each kind of alarm with how often it was raised, and when and at what value it was first."""
+    first: dict[str, tuple[int, Alarm]] = {}
+    for iteration, alarm in report.alarms:
+        first.setdefault(alarm.name, (iteration, alarm))
+    count = Counter(alarm.name for _, alarm in report.alarms)
+    return [
+        {"name": name, "count": count[name], "iteration": at, "now": alarm.now, "before": alarm.before}
+        for name, (at, alarm) in sorted(first.items())
+    ]
 
 
 def _note(numbers: dict[str, float]) -> str:

@@ -24,6 +24,7 @@ from star.corruption import CorruptionConfig
 from star.generation.base import SamplingParams
 from star.leaks import LeakConfig
 from star.ppo.config import PpoConfig
+from star.preference.config import PreferenceConfig, RewardModelConfig
 from star.promotion import PromotionConfig
 from star.rationalize import RationalizationConfig
 from star.selection import SelectionConfig
@@ -108,8 +109,16 @@ class PpoStageConfig(PpoConfig):
     """PPO after the last round."""
 
     enabled: bool = False
-    rewards: Literal["symbolic", "prm"] = "symbolic"
-    """Who scores the steps: the step checker, or the run's own PRM."""
+    rewards: Literal["symbolic", "prm", "pairwise"] = "symbolic"
+    """Who scores: the step checker, the run's own PRM, or a reward model from pairwise comparisons, once a response."""
+
+
+class PreferenceStageConfig(PreferenceConfig):
+    """A preference baseline beside PPO: trained on pairs of samples after the last round, measured, used by nothing."""
+
+    enabled: bool = False
+    samples: int = Field(default=8, ge=2)
+    """Samples of each training problem, of which right and wrong ones are paired."""
 
 
 class Recipe(Config):
@@ -135,8 +144,13 @@ class Recipe(Config):
     near_misses: NearMissConfig = NearMissConfig()
     prm: PrmStageConfig = PrmStageConfig()
     ppo: PpoStageConfig = PpoStageConfig()
+    reward_model: RewardModelConfig = RewardModelConfig()
+    """For `ppo.rewards: pairwise`."""
+    preference: PreferenceStageConfig = PreferenceStageConfig()
     rounds: int = Field(default=3, ge=1)
     """STaR rounds; each trains from the base again."""
+    outer_rounds: int = Field(default=1, ge=1)
+    """Rounds of STaR, PRM and PPO; each samples first from the last policy that was promoted."""
     target_difficulties: list[str] = Field(default_factory=list)
     """The levels that the report's headline speaks of; empty means those of the training problems."""
     compare_without_rationalization: bool = False
@@ -155,8 +169,14 @@ class Recipe(Config):
         """What would stop the run only after its rounds."""
         if self.ppo.enabled and self.ppo.rewards == "prm" and not self.prm.enabled:
             raise ValueError("ppo.rewards is prm, but prm.enabled is false")
+        if self.ppo.rewards == "pairwise" and self.ppo.credit.form != "implicit":
+            raise ValueError("ppo.rewards pairwise is one unbounded reward a response: set ppo.credit.form to implicit")
+        if self.outer_rounds > 1 and not self.ppo.enabled:
+            raise ValueError("outer_rounds repeat STaR, PRM and PPO, but ppo.enabled is false; see rounds")
         if (self.ppo.enabled or self.prm.enabled) and not self.promotion.dev_share:
             raise ValueError("PRM and PPO are judged by dev problems, but promotion.dev_share is 0")
+        if self.prm.enabled and self.prompt == "code":
+            raise ValueError("prm.enabled: the steps of programs have no labels that a PRM could learn from")
         if self.ppo.enabled and (self.sampling.top_p < 1 or self.sampling.top_k):
             raise ValueError("PPO needs samples of the whole distribution: sampling.top_p 1 and sampling.top_k 0")
         measured = {LeakTest.LOGPROB_GAP, LeakTest.ANSWER_GAP} & set(self.leaks.quarantine)

@@ -21,31 +21,33 @@ from pipelines.arm import STAR, WITHOUT, Arm
 from pipelines.dataset import write_dataset
 from pipelines.labels import write_labels
 from pipelines.policy import Policy, base_policy
-from pipelines.ppo import PpoStage
+from pipelines.ppo import PpoStage, prm_scores
+from pipelines.preference import PreferenceStage, RewardModelStage
 from pipelines.prm_stage import PrmStage
 from pipelines.problems import load_problems, split_dev
-from pipelines.progress import say
+from pipelines.progress import AttemptLog, say
 from pipelines.recipe import Recipe
 from pipelines.report import write_report
 from pipelines.run_dir import RunFolder
 from pipelines.stages import Context, evaluate
-from prm.scoring.base import ScoreItem, Scorer
-from star.ppo.judging import StepScorer
+from pipelines.training import Training
 
 
-def run_recipe(recipe: Recipe, root: Path, *, fresh: bool = False) -> RunFolder:
+def run_recipe(recipe: Recipe, root: Path, *, fresh: bool = False, start: Policy | None = None) -> RunFolder:
     """Run a recipe to its end, or from where it was stopped.
 
     Args:
         recipe: what to do.
         root: the run folder.
         fresh: delete what is there first.
+        start: the policy that the first samples are drawn from; the base, if none is given.
 
     Raises:
         UserError: bad input, a folder that cannot be used, too many undecided checks.
         EngineError: the engine failed.
     """
     run = RunFolder.open(root, recipe, fresh=fresh)
+    log = AttemptLog(root)
     try:
         for name in run.set_aside:
             say(f"set aside {name}: no manifest entry names it")
@@ -53,9 +55,10 @@ def run_recipe(recipe: Recipe, root: Path, *, fresh: bool = False) -> RunFolder:
         run.pin(template=template.hash(), **_environment(run, recipe))
         train, test = load_problems(run, recipe)
         say(f"{len(train)} training problems, {len(test)} held-out ones")
-        _run_arms(Context(run, recipe, template), train, test)
+        _run_arms(Context(run, recipe, template), train, test, start)
         write_report(run)
     finally:
+        log.end()
         run.close()
     return run
 
@@ -74,33 +77,28 @@ def _environment(run: RunFolder, recipe: Recipe) -> dict[str, Any]:
     return {"threads": threads, "device": device, **versions}
 
 
-def _step_scores(scorer: Scorer) -> StepScorer:
-    """A PRM's scores of one solution's steps; a solution that it cannot score is neither good nor bad."""
-
-    def score(problem: str, steps: Sequence[str]) -> Sequence[float]:
-        (found,) = scorer.score_batch([ScoreItem(problem, tuple(steps))])
-        return found.scores or [0.5] * len(steps)
-
-    return score
-
-
 def _improve(
     context: Context, best: Policy, train: Sequence[Problem], dev: Sequence[Problem], test: Sequence[Problem]
 ) -> None:
-    """PRM and PPO, where the recipe asks for them; the dataset gets the PRM's scores."""
+    """PRM, preference baseline and PPO, where the recipe asks for them; the dataset gets the PRM's scores."""
     run, recipe = context.run, context.recipe
     ppo = PpoStage(context, best, train, dev, test)
     if recipe.prm.enabled:
         scorer = PrmStage(context, best, dev, test).run()
         if recipe.ppo.rewards == "prm":
-            ppo = replace(ppo, scorer=_step_scores(scorer), scorer_revision=scorer.revision)
+            ppo = replace(ppo, scorer=prm_scores(scorer), scorer_revision=scorer.revision)
         with run.stage("dataset"):
             write_dataset(run, STAR)
+    if recipe.preference.enabled:
+        PreferenceStage(context, best, train, test).run()
     if recipe.ppo.enabled:
+        if recipe.ppo.rewards == "pairwise":
+            reward, revision = RewardModelStage(context, best, train).run()
+            ppo = replace(ppo, scorer=reward, scorer_revision=revision)
         ppo.run()
 
 
-def _run_arms(context: Context, train: Sequence[Problem], test: Sequence[Problem]) -> None:
+def _run_arms(context: Context, train: Sequence[Problem], test: Sequence[Problem], start: Policy | None) -> None:
     """The main arm and its dataset, then the comparison, whose failure must not cost the dataset."""
     run, recipe = context.run, context.recipe
     # A hub branch moves; a run stays with the commit that it began with.
@@ -112,15 +110,22 @@ def _run_arms(context: Context, train: Sequence[Problem], test: Sequence[Problem
         options=recipe.engine.options,
     )
     run.pin(base=base.revision)
-    evaluate(context, base, test, "base")
+    # To the run, what it begins with is its base (round 0), whatever it was trained from.
+    first = replace(start, round=0) if start else base
+    run.pin(start=first.revision)
+    evaluate(context, first, test, "base")
     rationalizes = recipe.rationalization.enabled
     train, dev = split_dev(train, recipe)
-    best = Arm(context, base, STAR, rationalizes, train, dev, test).run()
+
+    def learn(training: Training) -> Policy:
+        return replace(training, base=base).run()
+
+    best = Arm(context, first, STAR, rationalizes, train, dev, test, learn).run()
     run.note("promoted", best.name)
     write_labels(context, STAR)
     with run.stage("dataset"):
         write_dataset(run, STAR)
     _improve(context, best, train, dev, test)
     if recipe.compare_without_rationalization and rationalizes:
-        Arm(context, base, WITHOUT, False, train, dev, test).run()
+        Arm(context, first, WITHOUT, False, train, dev, test, learn).run()
     run.drop_stale()

@@ -10,34 +10,14 @@ import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from statistics import fmean, pstdev
+from typing import Any
 
+from data.run_records import PpoIteration
 from star.ppo.config import GuardConfig
 from star.ppo.judging import Judged
 
 _WORD = re.compile(r"\d+(?:\.\d+)?|[^\W\d_]+|[-+*/=<>^]")
 _FORMULA = re.compile(r"[\d=<>+*/^\\$]")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Signals:
-    """One iteration, as the guards see it; means over its responses."""
-
-    kl: float
-    """To the reference, nats a response."""
-    proxy: float
-    """What the step scorer's opinion came to, a response."""
-    gold: float
-    """Share of right answers."""
-    tokens: float
-    """Length of a response."""
-    steps: float
-    """Number of steps of a response."""
-    repeated: float
-    """Share of the steps that repeat an earlier one of their response."""
-    filler: float
-    """Share of the steps that say nothing: no formula, or no word or number that was not there before."""
-    unseparated: float
-    """Share of the responses that are a single step."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,16 +53,18 @@ def filler_steps(problem: str, steps: Sequence[str]) -> int:
     return count
 
 
-def signals(rows: Sequence[Judged], *, kl: float) -> Signals:
+def signals(rows: Sequence[Judged], *, iteration: int, kl: float) -> PpoIteration:
     """What the guards see of an iteration; at least one row.
 
     Args:
         rows: responses that had a part in the loss.
+        iteration: its number, from 1.
         kl: mean KL to the reference, nats a response.
     """
     steps = [row.rollout.steps for row in rows]
     n_steps = max(1, sum(map(len, steps)))
-    return Signals(
+    return PpoIteration(
+        iteration=iteration,
         kl=kl,
         proxy=fmean(row.proxy for row in rows),
         gold=fmean(row.solved for row in rows),
@@ -99,9 +81,9 @@ class Watch:
     """Compares each iteration with the first ones of the run."""
 
     config: GuardConfig
-    history: list[Signals] = field(default_factory=list)
+    history: list[PpoIteration] = field(default_factory=list)
 
-    def update(self, now: Signals) -> list[Alarm]:
+    def update(self, now: PpoIteration) -> list[Alarm]:
         """Note an iteration; returns the alarms that it raises."""
         self.history.append(now)
         if len(self.history) <= self.config.baseline:
@@ -111,7 +93,7 @@ class Watch:
     def _baseline(self, name: str) -> float:
         return fmean(getattr(one, name) for one in self.history[: self.config.baseline])
 
-    def _drifts(self, now: Signals) -> list[Alarm]:
+    def _drifts(self, now: PpoIteration) -> list[Alarm]:
         found = []
         for name, value in (("tokens", now.tokens), ("steps", now.steps)):
             before = self._baseline(name)
@@ -119,13 +101,13 @@ class Watch:
                 found.append(Alarm("length" if name == "tokens" else name, value, before))
         return found
 
-    def _rises(self, now: Signals) -> list[Alarm]:
+    def _rises(self, now: PpoIteration) -> list[Alarm]:
         pairs = {"repeated": now.repeated, "filler": now.filler, "unseparated": now.unseparated}
         before = {name: self._baseline(name) for name in pairs}
         rise = self.config.share_rise
         return [Alarm(name, value, before[name]) for name, value in pairs.items() if value > before[name] + rise]
 
-    def _divergence(self, now: Signals) -> list[Alarm]:
+    def _divergence(self, now: PpoIteration) -> list[Alarm]:
         """The gold reward is below its best while the proxy is above what it was then (over-optimization).
 
         Means of a baseline's length, so that one lucky iteration is no best; a proxy above its then spread has risen.
@@ -138,7 +120,7 @@ class Watch:
         risen = fmean(one.proxy for one in spans[-1]) > fmean(proxies) + pstdev(proxies)
         return [Alarm("divergence", gold, then)] if risen and then - gold > self.config.divergence else []
 
-    def _kl(self, now: Signals) -> list[Alarm]:
+    def _kl(self, now: PpoIteration) -> list[Alarm]:
         return [Alarm("kl", now.kl, self.config.max_kl)] if now.kl > self.config.max_kl else []
 
     def proxy_against_gold(self) -> list[tuple[float, float, float]]:
@@ -153,6 +135,8 @@ class Gate:
     config: GuardConfig
     best: float = -1.0
     """Highest accuracy; -1 before the first measurement."""
+    first: float = -1.0
+    """Accuracy of the policy that training began with."""
     best_iteration: int = -1
     """Iterations done when it was measured; 0 is the policy that training began with."""
     last: float = -1.0
@@ -164,6 +148,8 @@ class Gate:
     def update(self, iteration: int, accuracy: float) -> bool:
         """Note a measurement; returns whether it is the best so far (the earlier of equals stays)."""
         self.last = accuracy
+        if not iteration:
+            self.first = accuracy
         if accuracy <= self.best:
             return False
         self.best, self.best_iteration = accuracy, iteration
@@ -176,9 +162,9 @@ class Gate:
 
     def numbers(self) -> dict[str, float]:
         """What a resumed run needs."""
-        return {"best": self.best, "best_iteration": self.best_iteration, "last": self.last}
+        return {name: getattr(self, name) for name in ("best", "first", "best_iteration", "last")}
 
 
-def as_numbers(history: Sequence[Signals]) -> list[dict[str, float]]:
+def as_numbers(history: Sequence[PpoIteration]) -> list[dict[str, Any]]:
     """A history as plain JSON."""
     return [asdict(one) for one in history]

@@ -26,8 +26,8 @@ class Progress:
     """Iterations done."""
     kl_coefficient: float = 0.0
     gate: dict[str, float] = field(default_factory=dict)
-    history: list[dict[str, float]] = field(default_factory=list)
-    """`Signals` of each iteration."""
+    history: list[dict[str, Any]] = field(default_factory=list)
+    """`PpoIteration` of each iteration that was not skipped."""
     counts: dict[str, int] = field(default_factory=dict)
     """Responses and steps that were left out, by reason."""
     skipped_in_a_row: int = 0

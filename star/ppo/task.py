@@ -30,6 +30,8 @@ class Task:
     sampling: SamplingParams
     scorer: StepScorer | None = None
     """Scores steps; needed where `process_weight` is above 0."""
+    scorer_revision: str = ""
+    """Hash of what the scorer's opinions depend on: a run that was begun with another scorer is not gone on with."""
     verify: Verify = verify_texts
     engine: EngineMaker | None = None
     """What draws; none: the policy itself, in this process."""
@@ -53,7 +55,7 @@ class Task:
             raise UserError("there is no step scorer.", "Give one, or set `process_weight: 0` for outcome rewards.")
 
     def key(self, loaded: LoadedModel, config: PpoConfig) -> str:
-        """Hash of what the run's numbers depend on; scorer, verifier and engine are the caller's to keep."""
+        """Hash of what the run's numbers depend on; verifier and engine are the caller's to keep."""
         # Nothing depends on the number of iterations, so a run can be made longer.
         return content_id(
             "ppo",
@@ -62,6 +64,7 @@ class Task:
             self.sampling.to_json(),
             self.template.hash(),
             str(self.seed),
+            self.scorer_revision,
             *(problem.id for problem in self.problems),
             "heldout",
             *(problem.id for problem in self.heldout),

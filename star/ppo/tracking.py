@@ -11,8 +11,8 @@ from typing import Any
 import torch
 
 from data.errors import DependencyError
+from data.run_records import PpoIteration
 from star.ppo.batches import MicroBatch
-from star.ppo.guards import Signals
 from star.ppo.update import UpdateStats
 
 
@@ -58,7 +58,7 @@ def _mean(parts: Sequence[MicroBatch], name: str) -> float:
 
 
 def scalars(
-    parts: Sequence[MicroBatch], signals: Signals, stats: UpdateStats, *, kl_coefficient: float, seconds: float
+    parts: Sequence[MicroBatch], signals: PpoIteration, stats: UpdateStats, *, kl_coefficient: float, seconds: float
 ) -> dict[str, float]:
     """The numbers of one iteration.
 

@@ -18,12 +18,13 @@ import torch
 
 from data.ids import derive_seed
 from data.records import Problem
+from data.run_records import PpoIteration
 from star.checkpoints import LoadedModel
 from star.encoding import pad_id
 from star.generation.base import Generator
 from star.ppo.batches import culprits, mean_kl, minibatches, prepare
 from star.ppo.config import PpoConfig
-from star.ppo.guards import Alarm, Gate, Signals, Watch, as_numbers, signals
+from star.ppo.guards import Alarm, Gate, Watch, as_numbers, signals
 from star.ppo.judging import Judged, NonFiniteError, judge
 from star.ppo.kl import AdaptiveKl
 from star.ppo.layouts import build_layout
@@ -44,6 +45,8 @@ class PpoReport:
     iterations: int
     stopped: str
     """Why before the last iteration; empty if it was not."""
+    first_accuracy: float
+    """Held-out gold accuracy of the policy that training began with."""
     best_accuracy: float
     """Held-out gold accuracy of the policy that was kept."""
     best_iteration: int
@@ -51,10 +54,10 @@ class PpoReport:
     counts: dict[str, int]
     """Responses and steps that were left out, by reason."""
     alarms: tuple[tuple[int, Alarm], ...]
-    """With the iteration of each, from 1; those that were skipped are not counted."""
+    """With the iteration of each, from 1."""
     curve: tuple[tuple[float, float, float], ...]
     """KL, proxy and gold of each iteration, in the order of KL."""
-    history: tuple[Signals, ...]
+    history: tuple[PpoIteration, ...]
     """What the guards saw of each iteration that was not skipped."""
 
 
@@ -106,7 +109,7 @@ class PpoTrainer:
             started = time.perf_counter()
             numbers, alarms = self._iterate(self._done)
             self._done += 1
-            self._alarms += [(len(self._watch.history), alarm) for alarm in alarms]
+            self._alarms += [(self._done, alarm) for alarm in alarms]
             self._stopped = next((f"{alarm.name} above its limit" for alarm in alarms if alarm.name == "kl"), "")
             if self._gate.due(self._done) or self._done == self.config.iterations or self._stopped:
                 self._measure(self._done)
@@ -145,7 +148,7 @@ class PpoTrainer:
             seed=seed,
             critic_only=iteration < config.critic_warmup,
         )
-        now = signals(rows, kl=mean_kl(parts))
+        now = signals(rows, iteration=iteration + 1, kl=mean_kl(parts))
         self._kl.update(now.kl, len(rows))
         seconds = time.perf_counter() - started
         return scalars(parts, now, stats, kl_coefficient=weight, seconds=seconds), self._watch.update(now)
@@ -173,10 +176,11 @@ class PpoTrainer:
     def _problems(self, iteration: int) -> list[Problem]:
         """The next problems: each pass over all of them is in an order of its own."""
         n, size = len(self.task.problems), self.config.problems_per_iteration
+        start, end = iteration * size, (iteration + 1) * size
         found: list[Problem] = []
-        for place in range(iteration * size, (iteration + 1) * size):
-            order = random.Random(derive_seed("ppo pass", self.task.seed, place // n)).sample(range(n), n)
-            found.append(self.task.problems[order[place % n]])
+        for number in range(start // n, (end - 1) // n + 1):
+            order = random.Random(derive_seed("ppo pass", self.task.seed, number)).sample(range(n), n)
+            found += [self.task.problems[at] for at in order[max(0, start - number * n) : end - number * n]]
         # A problem that two passes share would be drawn with the same seeds twice.
         return list({problem.id: problem for problem in found}.values())
 
@@ -230,15 +234,16 @@ class PpoTrainer:
         self._done, self._stopped = progress.iteration, progress.stopped
         self._kl.coefficient = progress.kl_coefficient
         self._faults.counts, self._faults.in_a_row = Counter(progress.counts), progress.skipped_in_a_row
-        self._gate.best, self._gate.last = progress.gate["best"], progress.gate["last"]
-        self._gate.best_iteration = int(progress.gate["best_iteration"])
-        for number, numbers in enumerate(progress.history, 1):
-            self._alarms += [(number, alarm) for alarm in self._watch.update(Signals(**numbers))]
+        for name, value in progress.gate.items():
+            setattr(self._gate, name, value)
+        for row in (PpoIteration(**numbers) for numbers in progress.history):
+            self._alarms += [(row.iteration, alarm) for alarm in self._watch.update(row)]
 
     def _report(self) -> PpoReport:
         return PpoReport(
             iterations=self._done,
             stopped=self._stopped,
+            first_accuracy=self._gate.first,
             best_accuracy=self._gate.best,
             best_iteration=self._gate.best_iteration,
             counts=dict(self._faults.counts),

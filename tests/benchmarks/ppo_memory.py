@@ -1,30 +1,39 @@
-"""Memory and time of the two layouts: hydra (one backbone, adapters) against the classic three models.
+"""Memory and time of a PPO step: hydra (one backbone, adapters) against the classic four whole models.
 
-    python tests/benchmarks/ppo_memory.py [HIDDEN] [LAYERS] [ROWS] [TOKENS]
+    python tests/benchmarks/ppo_memory.py MODEL_FOLDER [OUT.json] [ROWS] [TOKENS] [MICRO_BATCH]
 
-A random Llama of that size, random responses, one iteration of two epochs after one to warm up; each layout in a
-process of its own. The fourth model of the classic picture, the one that rewards, is the caller's scorer and the same
-for both.
-Prints trained weights, peak memory (of the accelerator where there is one, else of the process, whose bare
-interpreter with its libraries is given too), seconds an iteration and response tokens a second.
+Classic: policy, reference, value and reward model each whole, policy and value trained in every weight. Hydra: one
+frozen backbone; policy, value and reward are LoRA adapters of rank 16 on it, the last two with a head, the reference is
+the backbone alone. A step is what follows the drawing of the responses, which is the same for both: rewards, old and
+reference log-probabilities, values, and one AdamW step of policy and value. Same random responses, float32, one thread.
+Each side runs in a process of its own, one step to warm up and one that is measured; the peak is the process's, its
+libraries included. `tests/benchmarks/results/ppo_memory.json` is the stored result of SmolLM2-135M-Instruct.
 """
 
 from __future__ import annotations
 
+import copy
 import json
 import resource
 import subprocess
 import sys
 import time
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import torch
+
+from star.ppo.batches import MicroBatch
+from star.ppo.layouts import FullLayout, HydraLayout, Layout, ValueHead
+
+SIDES = ("classic", "hydra")
+Scorer = Callable[[MicroBatch], torch.Tensor]
+
 
 def rows_of(n: int, n_tokens: int, vocabulary: int) -> list[Any]:
-    """Random responses with a reward at the end."""
-    import torch
-
+    """Random responses, the prompt a quarter as long, with a reward at the end."""
     from data.records import Problem
     from star.ppo.judging import Judged
     from star.ppo.rollouts import Rollout
@@ -49,72 +58,100 @@ def rows_of(n: int, n_tokens: int, vocabulary: int) -> list[Any]:
     return found
 
 
-def measure(layout_name: str, hidden: int, layers: int, n_rows: int, n_tokens: int) -> dict[str, float]:
-    """Run one layout in this process."""
-    import torch
-    from transformers import LlamaConfig, LlamaForCausalLM
+def whole_reward_model(model: Any) -> Scorer:
+    """A reward model of its own: a copy of the backbone with a head."""
+    backbone, head = copy.deepcopy(model.base_model), ValueHead(model.config.hidden_size)
+    return lambda part: head(backbone(part.ids, part.attention, part.positions, use_cache=False).last_hidden_state)
 
-    from star.checkpoints import LoadedModel
+
+def reward_adapter(layout: HydraLayout, model: Any) -> Scorer:
+    """A reward model as one more adapter of the layout's backbone, with a head."""
+    peft, head = layout._peft, ValueHead(model.config.hidden_size)
+    peft.add_adapter("reward", peft.peft_config["critic"])
+
+    def score(part: MicroBatch) -> torch.Tensor:
+        peft.set_adapter("reward")
+        inner = peft.get_base_model().base_model
+        return head(inner(part.ids, part.attention, part.positions, use_cache=False).last_hidden_state)
+
+    return score
+
+
+def build(side: str, loaded: Any) -> tuple[Layout, Scorer]:
+    """The models of one side."""
+    if side == "classic":
+        return FullLayout(loaded), whole_reward_model(loaded.model)
+    layout = HydraLayout(loaded, rank=16, seed=0)
+    return layout, reward_adapter(layout, loaded.model)
+
+
+def measure(side: str, folder: str, n_rows: int, n_tokens: int, micro_batch: int) -> dict[str, float]:
+    """Run one side in this process."""
+    from star.checkpoints import load_checkpoint
     from star.ppo.batches import minibatches, prepare
     from star.ppo.config import PpoConfig
-    from star.ppo.layouts import build_layout
     from star.ppo.tracking import peak_memory
     from star.ppo.update import Faults, make_optimizer, update
 
     torch.set_num_threads(1)
-    torch.manual_seed(0)
-    shape = LlamaConfig(
-        vocab_size=32_000,
-        hidden_size=hidden,
-        intermediate_size=hidden * 8 // 3,
-        num_hidden_layers=layers,
-        num_attention_heads=hidden // 64,
-        max_position_embeddings=4096,
-    )
-    bare = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    model = LlamaForCausalLM(shape).to("cuda" if torch.cuda.is_available() else "cpu").eval()
-    n_weights = sum(weight.numel() for weight in model.parameters())
-    config = PpoConfig(
-        layout=layout_name,  # type: ignore[arg-type]
-        epochs=2,
-        minibatch_size=n_rows // 2,
-        micro_batch_size=2,
-        max_update_kl=1e9,
-    )
-    layout = build_layout(LoadedModel(model, None, "random", ""), config, seed=0)
-    optimizer = make_optimizer(layout, config)
-    rows = rows_of(n_rows, n_tokens, shape.vocab_size)
+    loaded = load_checkpoint(folder, dtype="float32", device="cpu")
+    n_weights, vocabulary = sum(weight.numel() for weight in loaded.model.parameters()), loaded.model.config.vocab_size
+    layout, score = build(side, loaded)
+    config = PpoConfig(epochs=1, minibatch_size=n_rows, micro_batch_size=micro_batch, max_update_kl=1e9)
+    optimizer, rows = make_optimizer(layout, config), rows_of(n_rows, n_tokens, vocabulary)
     for _ in range(2):
-        started = time.perf_counter()
-        batches = minibatches(rows, config, pad=0, seed=0, device=layout.device)
+        started, cpu = time.perf_counter(), time.process_time()
+        batches = minibatches(rows, config, pad=0, seed=0)
+        with torch.no_grad():
+            for part in batches[0]:
+                score(part)
         prepare(batches, layout, config, temperature=1.0, kl_coefficient=0.05)
-        faults = Faults(Path("unused"))
-        update(layout, optimizer, batches, config, faults, temperature=1.0, kl_coefficient=0.05, seed=0)
-        seconds = time.perf_counter() - started
+        stats = update(layout, optimizer, batches, config, Faults(Path("unused")), temperature=1.0,
+                       kl_coefficient=0.05, seed=0)  # fmt: skip
+        assert stats.steps == 1
+        seconds, cpu = time.perf_counter() - started, time.process_time() - cpu
     trained = sum(weight.numel() for part in (layout.actor_weights, layout.critic_weights) for weight in part.values())
     peak = peak_memory(layout.device)
-    return {"weights": n_weights, "trained": trained, "bare": bare, "peak": peak, "seconds": seconds}
+    return {"weights": n_weights, "trained": trained, "peak": peak, "seconds": seconds, "cpu_seconds": cpu}
+
+
+def libraries() -> float:
+    """Peak memory of a process that has loaded what both sides load, but no model."""
+    import peft  # noqa: F401
+    import transformers  # noqa: F401
+
+    from star.ppo import trainer  # noqa: F401
+
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def _in_process(*words: str) -> Any:
+    command = [sys.executable, __file__, "--one", *words]
+    return json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()[-1])
 
 
 def main() -> None:
-    """Measure each layout in a fresh process and print both lines."""
+    """Measure each side in a fresh process, print and store."""
     if sys.argv[1:2] == ["--one"]:
         warnings.simplefilter("ignore")
-        print(json.dumps(measure(sys.argv[2], *map(int, sys.argv[3:]))))
+        side, *rest = sys.argv[2:]
+        print(json.dumps(measure(side, rest[0], *map(int, rest[1:])) if rest else {"peak": libraries()}))
         return
-    sizes = [*sys.argv[1:], *["512", "4", "4", "128"][len(sys.argv) - 1 :]]
-    print(f"hidden {sizes[0]}, layers {sizes[1]}, rows {sizes[2]}, tokens {sizes[3]}, float32")
-    for layout in ("full", "hydra"):
-        command = [sys.executable, __file__, "--one", layout, *sizes]
-        answer = subprocess.run(command, check=True, capture_output=True, text=True).stdout
-        found = json.loads(answer.splitlines()[-1])
-        speed = int(sizes[2]) * int(sizes[3]) / found["seconds"]
-        print(
-            f"{layout:6} {found['weights'] / 1e6:.1f} M weights, {found['trained'] / 1e6:.2f} M trained   peak "
-            f"{found['peak'] / 2**20:.0f} MiB, of which bare {found['bare'] / 2**20:.0f}   "
-            f"{found['seconds']:.1f} s an iteration, {speed:.0f} tokens/s",
-            flush=True,
-        )
+    folder, *rest = sys.argv[1:]
+    out = Path(rest.pop(0)) if rest else None
+    sizes = [*rest, *["4", "64", "2"][len(rest) :]]
+    found = {side: _in_process(side, folder, *sizes) for side in SIDES}
+    classic, hydra = (found[side] for side in SIDES)
+    for side, row in found.items():
+        sizes_m = f"{row['weights'] / 1e6:.1f} M weights, {row['trained'] / 1e6:.1f} M trained"
+        times = f"{row['seconds']:.1f} s a step, {row['cpu_seconds']:.1f} s of CPU"
+        print(f"{side:8} {sizes_m}   peak {row['peak'] / 2**20:.0f} MiB   {times}")
+    ratios = {name: round(hydra[name] / classic[name], 3) for name in ("peak", "seconds", "cpu_seconds")}
+    bare = _in_process("libraries")["peak"]
+    print(f"hydra / classic {ratios}; libraries alone {bare / 2**20:.0f} MiB")
+    if out:
+        facts = {"rows": int(sizes[0]), "tokens": int(sizes[1]), "micro_batch": int(sizes[2]), "libraries": bare}
+        out.write_text(json.dumps({**facts, **found, "hydra / classic": ratios}, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -7,17 +7,18 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
+from data.errors import UserError
 from data.model_folder import weights_revision
-from data.records import Problem, Provenance, Status, Verdict
+from data.records import Kind, Problem, Provenance, Status, Verdict
 from pipelines.dataset import kept_rationales
 from pipelines.ppo import symbolic_scores
-from pipelines.prm_stage import agreed_labels
+from pipelines.prm_rows import agreed_labels
 from pipelines.recipe import load_recipe
 from pipelines.report import ppo_line
 from pipelines.run import run_recipe
 from pipelines.run_dir import RunFolder
 from pipelines.summary import summarize
-from prm import load_scorer
+from prm import load_scorer, training_fit
 from tests.conftest import make_rationale
 
 CHANGES = [
@@ -56,6 +57,16 @@ def test_the_policy_of_ppo_has_the_promoted_one_as_its_parent_and_is_measured(fi
     assert not list((finished / "checkpoints").glob("*.training*"))
 
 
+def test_the_report_can_tell_how_ppo_went(finished: Path) -> None:
+    run = RunFolder.read(finished)
+    told, entry = run.manifest["notes"]["ppo"], run.manifest["checkpoints"]["policy-ppo"]
+    assert told == {name: entry[name] for name in told}
+    assert told["iterations"] == 3
+    assert told["rewards"] == "prm"
+    assert 0 <= told["best_iteration"] <= 3
+    assert {"stopped", "left_out", "alarms", "dev_accuracy"} <= set(told)
+
+
 def test_the_prm_scores_the_dataset_and_chooses_among_held_out_samples(finished: Path) -> None:
     run = RunFolder.read(finished)
     entry = run.manifest["checkpoints"]["prm"]
@@ -78,6 +89,18 @@ def test_the_prm_scores_the_dataset_and_chooses_among_held_out_samples(finished:
     assert len({curve[0][name] for name in ("pass_1", "majority", "greedy", "weighted", "pass_n")}) == 1
     page = (finished / "report.html").read_text()
     assert "The process reward model" in page
+
+
+def test_the_run_notes_how_far_its_label_sources_agree(finished: Path) -> None:
+    found = {
+        (row["first"], row["second"]): row for row in RunFolder.read(finished).manifest["notes"]["label_agreement"]
+    }
+    assert set(found) == {("near_miss", "symbolic"), ("outcome", "symbolic")}
+    for row in found.values():
+        assert row["steps"] == sum(row[name] for name in ("both_right", "first_only", "second_only", "both_wrong")) > 0
+    # Some slips show in no equation of their step; what the checker calls wrong before a slip would be its own error.
+    assert found["near_miss", "symbolic"]["both_wrong"] > 0
+    assert found["near_miss", "symbolic"]["first_only"] == 0
 
 
 @pytest.mark.parametrize(
@@ -106,20 +129,36 @@ def test_an_undecided_answer_teaches_the_prm_nothing(problem: Problem, provenanc
     assert agreed_labels(problem, make_rationale(problem, "12+3=16\n#### 16", provenance), verdict) is None
 
 
+def test_a_program_has_no_steps_that_the_prm_could_learn(provenance: Provenance) -> None:
+    problem = Problem.create(
+        prompt="double x", answer="", kind=Kind.CODE, tests="assert f(1) == 2", source="t", split="train"
+    )
+    verdict = Verdict(status=Status.CORRECT, extracted="", method="program")
+    assert agreed_labels(problem, make_rationale(problem, "def f(x):\n    return x + x\n", provenance), verdict) is None
+
+
+def test_a_recipe_for_programs_is_told_so_before_its_rounds() -> None:
+    with pytest.raises(UserError, match="steps of programs"):
+        load_recipe("quickstart", ["prompt=code", "prm.enabled=true"])
+
+
 def test_the_report_says_what_ppo_bought(finished: Path) -> None:
     summary = summarize(RunFolder.read(finished))
     assert summary.ppo_gain is not None
     assert ppo_line(summary)[:40] in (finished / "report.html").read_text()
 
 
-def test_a_finished_ppo_is_not_trained_again(finished: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_finished_ppo_is_not_trained_again_nor_its_samples_scored_again(
+    finished: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from star.ppo.trainer import PpoTrainer
 
-    trained: list[int] = []
-    whole = PpoTrainer.run
-    monkeypatch.setattr(PpoTrainer, "run", lambda self, *rest: (trained.append(1), whole(self, *rest))[1])
+    done: list[str] = []
+    whole, scored = PpoTrainer.run, training_fit.scored_candidates
+    monkeypatch.setattr(PpoTrainer, "run", lambda self, *rest: (done.append("ppo"), whole(self, *rest))[1])
+    monkeypatch.setattr(training_fit, "scored_candidates", lambda *rest: (done.append("scores"), scored(*rest))[1])
     run_recipe(load_recipe("quickstart", CHANGES), finished)
-    assert not trained
+    assert not done
 
 
 def test_the_step_checker_scores_steps() -> None:

@@ -11,10 +11,11 @@ from dataclasses import dataclass
 
 import torch
 
+from data.run_records import PpoIteration
 from star.ppo.advantages import gae, whiten
 from star.ppo.config import GuardConfig
 from star.ppo.credit import CreditConfig, Form, step_rewards
-from star.ppo.guards import Alarm, Signals, Watch
+from star.ppo.guards import Alarm, Watch
 from star.ppo.losses import policy_loss
 from star.ppo.placement import place_rewards
 
@@ -72,11 +73,12 @@ def rewards_of(episodes: Episodes, credit: CreditConfig, process_weight: float) 
     return rewards, proxy / len(rewards)
 
 
-def signals_of(episodes: Episodes, proxy: float, kl: float) -> Signals:
+def signals_of(episodes: Episodes, proxy: float, kl: float, iteration: int) -> PpoIteration:
     n_steps = episodes.lengths.float().mean().item()
     mask = torch.arange(CAP) < episodes.lengths.unsqueeze(-1)
     filler = ((episodes.actions == FILLER) & mask).sum().item() / mask.sum().item()
-    return Signals(
+    return PpoIteration(
+        iteration=iteration,
         kl=kl,
         proxy=proxy,
         gold=episodes.solved.float().mean().item(),
@@ -123,7 +125,7 @@ def train(
         logprobs = logits.log_softmax(-1)[episodes.states, episodes.actions]
         old = logprobs.detach()
         kl = ((old - before[episodes.states, episodes.actions]) * mask).sum().item() / rollouts
-        now = signals_of(episodes, proxy, kl)
+        now = signals_of(episodes, proxy, kl, iteration)
         alarms += [(iteration, alarm) for alarm in watch.update(now)]
         gold.append(now.gold)
         lengths.append(now.steps)

@@ -6,17 +6,18 @@ from dataclasses import replace
 
 import pytest
 
+from data.run_records import PpoIteration
 from star.checkpoints import LoadedModel
 from star.ppo.config import GuardConfig
-from star.ppo.guards import Gate, Signals, Watch, filler_steps, repeated_steps, signals
+from star.ppo.guards import Gate, Watch, filler_steps, repeated_steps, signals
 from tests.star.ppo.samples import judged
 
-CALM = Signals(
-    kl=1.0, proxy=0.5, gold=0.6, tokens=100.0, steps=5.0, repeated=0.02, filler=0.05, unseparated=0.1
+CALM = PpoIteration(
+    iteration=1, kl=1.0, proxy=0.5, gold=0.6, tokens=100.0, steps=5.0, repeated=0.02, filler=0.05, unseparated=0.1
 )  # fmt: skip
 
 
-def alarms(*history: Signals) -> list[str]:
+def alarms(*history: PpoIteration) -> list[str]:
     """Alarms of the last iteration, after three calm ones."""
     watch = Watch(GuardConfig())
     for one in (CALM, CALM, CALM):
@@ -87,7 +88,7 @@ def test_filler_says_nothing_that_was_not_said(steps: list[str], count: int) -> 
 
 def test_signals_are_means_over_responses(tiny: LoadedModel) -> None:
     rows = judged(tiny, 6)
-    found = signals(rows, kl=2.0)
+    found = signals(rows, iteration=4, kl=2.0)
     assert found.gold == pytest.approx(4 / 6)
     assert found.tokens == pytest.approx(sum(len(row.rewards) for row in rows) / 6)
     assert found.steps == pytest.approx((3 * 2 + 3 * 4) / 6)
