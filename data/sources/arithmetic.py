@@ -60,7 +60,7 @@ def _counts(options: Mapping[str, Any]) -> dict[int, int]:
             near = difflib.get_close_matches(name, _OPTIONS, 1)
             cure = f"Did you mean '{near[0]}'?" if near else f"Use {', '.join(_OPTIONS)}."
             raise InputError(f"arithmetic: unknown option '{name}'.", cure)
-    wanted, each = options.get("difficulty", [1, 2, 3]), options.get("n", 1000)
+    wanted, each = options.get("difficulty", [1, 2, 3]), options.get("n", 100)
     counts = wanted if isinstance(wanted, Mapping) else dict.fromkeys(wanted if isinstance(wanted, list) else [], each)
     try:
         return {int(level): _whole(count) for level, count in counts.items()}
@@ -79,7 +79,7 @@ def read_arithmetic(options: Mapping[str, Any], split: str = "train") -> Iterato
 
     Args:
         options: `difficulty` (a list of operation counts, each with `n` problems, or a mapping of operation count to
-            number of problems) and `seed`.
+            number of problems; 1 to 3, with 100 each, where nothing is said) and `seed`.
         split: `train` or `test`.
 
     Raises:

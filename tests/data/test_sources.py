@@ -491,6 +491,13 @@ def test_commonsenseqa_is_tested_on_the_hub_s_validation_split_whose_answers_are
 # --- generated sources ------------------------------------------------------------------------------------------------
 
 
+def test_arithmetic_needs_no_options() -> None:
+    for split in ("train", "test"):
+        found = [row for row in read_problems("arithmetic", split=split) if isinstance(row, Problem)]
+        assert len(found) == 300
+        assert {problem.split for problem in found} == {split}
+
+
 def test_arithmetic_is_read_through_the_registry() -> None:
     problems = list(read_problems("arithmetic", options={"n": 3, "difficulty": [1, 2], "seed": 1}, split="test"))
     assert [problem.split for problem in problems if isinstance(problem, Problem)] == ["test"] * 6
