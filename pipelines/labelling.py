@@ -1,4 +1,4 @@
-"""`stepstar label`: labels for the steps of solutions in a file, by the arithmetic that they state, or by consensus.
+"""`stepstar label`: labels for the steps of solutions in a file, by a labeller of rows, or by consensus of label files.
 
 Written in the `stepstar` format, which `stepstar train-prm` reads; the file appears when it is whole.
 """
@@ -6,7 +6,7 @@ Written in the `stepstar` format, which `stepstar train-prm` reads; the file app
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -24,6 +24,7 @@ from prm.labels import (
     label_symbolic,
     write_labels,
 )
+from prm.scoring.base import ScoreItem
 
 _CHUNK = 256
 
@@ -48,23 +49,48 @@ def label_kind(value: float | None) -> str:
     return "unlabelled" if value is None else "right" if value >= 0.5 else "wrong"
 
 
-def label_by_arithmetic(file: Path, out: Path, columns: Columns) -> LabelCounts:
-    """Label each step of each row by the equalities that it states; rows without a solution are counted.
+@dataclass(frozen=True, slots=True)
+class SolutionRow:
+    """A row of a file, its solution read."""
+
+    where: str
+    """File and number of the row."""
+    item: ScoreItem
+    row: Row
+
+    def reject(self, error: RowError) -> Reject:
+        """Why it cannot be used."""
+        return Reject(where=self.where, reason=error.reason, detail=error.detail, excerpt="")
+
+
+Labeller = Callable[[Sequence[SolutionRow]], Iterable[LabelledSolution | Reject]]
+
+
+def label_rows(file: Path, out: Path, columns: Columns, labeller: Labeller, also: Sequence[str] = ()) -> LabelCounts:
+    """Label the solution of each row of a file, some rows at a time; rows without one are counted.
+
+    Args:
+        file: the rows.
+        out: the labels, in the `stepstar` format; appears when it is whole.
+        columns: of problem and steps.
+        labeller: the labels of some rows, or why there are none.
+        also: further columns that the labeller reads, where the file has them.
 
     Raises:
         UserError: the file or a column is not there, or no row can be used.
     """
     rows, counts = open_rows(file), LabelCounts()
     columns.check(rows.columns())
+    wanted = [name for name in (columns.problem, columns.steps, "id", *also) if name in rows.columns()]
 
     def labelled() -> Iterator[LabelledSolution]:
-        wanted = [name for name in (columns.problem, columns.steps, "id", "correct") if name in rows.columns()]
+        number = 0
         with track("label", rows.count()) as tracker:
-            number = 0
             for chunk in rows.chunks(_CHUNK, wanted):
-                for row in chunk:
-                    number += 1
-                    found = _by_arithmetic(row, columns, f"{file.name}:{number}")
+                read = [_read(row, columns, f"{file.name}:{number + place}") for place, row in enumerate(chunk, 1)]
+                number += len(chunk)
+                usable = [one for one in read if isinstance(one, SolutionRow)]
+                for found in [*(one for one in read if isinstance(one, Reject)), *labeller(usable)]:
                     if isinstance(found, Reject):
                         counts.unusable.add(found)
                     else:
@@ -77,20 +103,31 @@ def label_by_arithmetic(file: Path, out: Path, columns: Columns) -> LabelCounts:
     return counts
 
 
-def _by_arithmetic(row: Row | Reject, columns: Columns, where: str) -> LabelledSolution | Reject:
+def _read(row: Row | Reject, columns: Columns, where: str) -> SolutionRow | Reject:
     if isinstance(row, Reject):
         return row
-    outcome = row.get("correct")
     try:
-        item = read_solution(row, columns)
+        return SolutionRow(where, read_solution(row, columns), row)
+    except RowError as error:
+        return Reject(where=where, reason=error.reason, detail=error.detail, excerpt="")
+
+
+def label_by_arithmetic(file: Path, out: Path, columns: Columns) -> LabelCounts:
+    """Label each step by the equalities that it states; see `label_rows`."""
+    return label_rows(file, out, columns, lambda rows: map(_by_arithmetic, rows), ["correct"])
+
+
+def _by_arithmetic(row: SolutionRow) -> LabelledSolution | Reject:
+    outcome = row.row.get("correct")
+    try:
         return label_symbolic(
-            item.problem,
-            item.steps,
-            row_id=optional_text(row, "id"),
+            row.item.problem,
+            row.item.steps,
+            row_id=optional_text(row.row, "id"),
             outcome=outcome if isinstance(outcome, bool) else None,
         )
     except RowError as error:
-        return Reject(where=where, reason=error.reason, detail=error.detail, excerpt="")
+        return row.reject(error)
 
 
 def label_by_consensus(files: Sequence[Path], out: Path, config: ConsensusConfig, format_: str = "auto") -> LabelCounts:
@@ -117,6 +154,28 @@ def label_by_consensus(files: Sequence[Path], out: Path, config: ConsensusConfig
     for solution in combined:
         counts.add(solution)
     write_labels(_new(out), combined, "stepstar")
+    return counts
+
+
+def label_from_audit(file: Path, out: Path) -> LabelCounts:
+    """Human labels from the decisions of an audit page; of several decisions on one solution the last one holds.
+
+    Raises:
+        UserError: there is no such file, or no row of it can be used.
+    """
+    counts = LabelCounts()
+    decided: dict[str, LabelledSolution] = {}
+    for _, solutions in read_label_rows(str(file), "stepstar", counts.unusable):
+        for solution in solutions:
+            # What comes from a browser says who decided; nobody else's word is taken for a human's.
+            if solution.source == "human":
+                decided[solution.id] = solution
+    counts.unusable.check(len(decided), 1.0)
+    if not decided:
+        raise UserError(f"'{file}' holds no decisions.", "Download them from the audit page (key d).")
+    for solution in decided.values():
+        counts.add(solution)
+    write_labels(_new(out), decided.values(), "stepstar")
     return counts
 
 

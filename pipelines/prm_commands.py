@@ -38,7 +38,7 @@ def score(
     ] = "",
     prefix: Annotated[str, typer.Option(help="Put before the names of the added columns.")] = "",
     batch_rows: Annotated[int, typer.Option(min=1, help="Rows scored and saved at once: what a kill costs.")] = 256,
-    batch_tokens: BatchTokens = 8192,
+    batch_tokens: BatchTokens = 4096,
     backend: Backend = "transformers",
     layout: Layout = "auto",
     device: Device = "auto",
@@ -138,7 +138,7 @@ def eval_prm(
     outcome_column: Annotated[str, typer.Option(help="Column of an outcome model's scores, to compare with.")] = "",
     label_format: Annotated[str, typer.Option("--format", help="Of the files; auto knows them by fields.")] = "auto",
     aggregate: Annotated[str, typer.Option(help="An aggregation, whatever was fitted.")] = "",
-    batch_tokens: BatchTokens = 8192,
+    batch_tokens: BatchTokens = 4096,
     backend: Backend = "transformers",
     layout: Layout = "auto",
     device: Device = "auto",
@@ -175,41 +175,61 @@ def eval_prm(
 
 
 def label(
-    words: Annotated[
-        list[str],
-        typer.Argument(
-            metavar="FILE... [KEY=VALUE]...", help="Solutions; for consensus, label files and its settings."
-        ),
-    ],
-    how: Annotated[str, typer.Option(help="symbolic: what each step states. consensus: of several label files.")],
     out: Annotated[Path, typer.Option("--out", "-o", help="Labels: .jsonl or .jsonl.gz.")],
+    words: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="FILE... [KEY=VALUE]...", help="Solutions, or label files for consensus; settings."),
+    ] = None,
+    how: Annotated[
+        str,
+        typer.Option(help="symbolic: what it states; monte_carlo: how often a model ends right from it; consensus."),
+    ] = "",
+    audit: Annotated[
+        Path | None, typer.Option("--from", help="Decisions of an audit page, as human labels; nothing else is read.")
+    ] = None,
     problem_column: Annotated[str, typer.Option(help="Column of the problem.")] = "problem",
     steps_column: Annotated[str, typer.Option(help="Column of the steps, a list or one text.")] = "steps",
+    gold_column: Annotated[str, typer.Option(help="For monte_carlo: column of the problem's right answer.")] = "gold",
     label_format: Annotated[str, typer.Option("--format", help="Of label files; auto knows them by fields.")] = "auto",
 ) -> None:
     """Label the steps of solutions, for train-prm.
 
     \b
     stepstar label solutions.jsonl --how symbolic --out labels.jsonl
+    stepstar label solutions.jsonl --how monte_carlo --out labels.jsonl model.name=Qwen/Qwen2.5-1.5B prompt=math \\
+        sampling.n=8 method=every_step
     stepstar label by_people.jsonl by_rollouts.jsonl --how consensus --out labels.jsonl rule=agree min_sources=2
+    stepstar label --from audit.jsonl --out labels.jsonl
+
+    monte_carlo has the methods every_step (soft, or hard=any or half), bisect and bayesian; engine.type may be http.
     """
     from data.errors import UserError
     from pipelines.label_files import label_files
-    from pipelines.labelling import label_by_arithmetic, label_by_consensus
+    from pipelines.labelling import label_by_arithmetic, label_by_consensus, label_from_audit
     from pipelines.overrides import settings_from, split_words
+    from pipelines.prm_rollout_labels import label_by_rollouts
+    from pipelines.prm_rollouts import RolloutSettings
     from pipelines.solution_rows import Columns
     from prm.labels import ConsensusConfig
 
-    files, overrides = split_words(words)
-    if how not in ("symbolic", "consensus"):
-        raise UserError(f"there is no way '{how}' to label.", "Use symbolic or consensus.")
-    if how == "consensus":
-        config = settings_from(ConsensusConfig, overrides)
-        counts = label_by_consensus(label_files(files), out, config, label_format)
-    elif len(files) != 1 or overrides:
-        raise UserError("symbolic labels take one file and no settings.", "Run the command once for each file.")
+    files, overrides = split_words(words or [])
+    columns = Columns(problem_column, steps_column)
+    if audit:
+        if files or overrides or how:
+            raise UserError("--from takes no other input.", "Give --from FILE --out FILE alone.")
+        counts = label_from_audit(audit, out)
+    elif how not in ("symbolic", "monte_carlo", "consensus"):
+        raise UserError(f"there is no way '{how}' to label.", "Use symbolic, monte_carlo or consensus.")
+    elif how == "consensus":
+        counts = label_by_consensus(label_files(files), out, settings_from(ConsensusConfig, overrides), label_format)
+    elif len(files) != 1:
+        raise UserError(f"{how} labels take one file.", "Run the command once for each file.")
+    elif how == "monte_carlo":
+        counts = label_by_rollouts(Path(files[0]), out, columns, gold_column, settings_from(RolloutSettings, overrides))
+    elif overrides:
+        raise UserError("symbolic labels take no settings.", f"Leave out {overrides[0]}.")
     else:
-        counts = label_by_arithmetic(Path(files[0]), out, Columns(problem_column, steps_column))
+        counts = label_by_arithmetic(Path(files[0]), out, columns)
     steps = ", ".join(f"{number} {kind}" for kind, number in counts.steps.most_common())
     print(f"{counts.solutions} solutions, steps: {steps}: {out}")
     for bad in counts.unusable.first:

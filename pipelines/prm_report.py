@@ -21,14 +21,19 @@ def training_lines(report: PrmReport) -> list[str]:
         f1 = "no F1 (all right, or all wrong)" if math.isnan(found[1]) else f"first-error F1 {found[1]:.1f}"
         lines.append(f"best after step {found[0]}: {f1}, loss {found[2]:.3f} on the dev problems")
     lines.append(
-        f"temperature {config.calibration.temperature:.2f}, read-out {reading.readout}, threshold "
+        f"temperature {config.calibration.temperature:.2f}, shift {config.calibration.shift:+.2f}, "
+        f"read-out {reading.readout}, threshold "
         f"{reading.threshold:.3f}, aggregation {reading.aggregation}"
     )
     if report.best_of_n is None:
         return [*lines, "not measured whether it chooses better than a majority vote: give --samples"]
     chosen = report.best_of_n
     verdict = "blessed" if config.blessed else "NOT BLESSED"
-    return [*lines, f"{verdict}: best of N is right in {chosen.greedy:.1f} %, majority vote in {chosen.majority:.1f} %"]
+    return [
+        *lines,
+        f"{verdict}: best of N is right in {chosen.greedy:.1f} %, the vote weighted by scores in "
+        f"{chosen.weighted:.1f} %, majority vote in {chosen.majority:.1f} %",
+    ]
 
 
 def evaluation_lines(found: PrmEvaluation) -> list[str]:

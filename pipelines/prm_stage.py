@@ -1,30 +1,32 @@
 """The PRM of a run: trained on the labels of the run's own rationales, judged on its dev problems, and put to use.
 
-Labels are what two sources agree on: a rationale with the right answer and no wrong step is right throughout; one with
-a wrong step is right up to it; near-misses are known by construction. A wrong answer without a step that can be called
-wrong teaches nothing. It scores the dataset's rationales, and chooses among samples of the test problems.
+Its labels are those of `pipelines.prm_rows`. It scores the dataset's rationales, and chooses among samples of the test
+problems. Problems whose solutions are programs are left out throughout: their steps have no labels, and two programs
+are never the same answer.
 """
 
 from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from data.batching import batched
+from data.errors import UserError
 from data.ids import content_id, derive_seed
 from data.model_folder import weights_revision
-from data.records import Origin, Problem, Rationale, Status, StepScores, Verdict
+from data.records import Kind, Problem, Rationale, Status, StepScores, Verdict
 from pipelines.dataset import kept_rationales
 from pipelines.policy import Policy
+from pipelines.prm_rows import run_labels
 from pipelines.progress import say, track
 from pipelines.stages import CODE_VERSION, Context, Draw, sample
 from prm import load_scorer
-from prm.labels import LabelledSolution, label_symbolic, values_up_to
+from prm.labels import LabelledSolution
 from prm.scoring.base import ScoreItem, Scorer
 from prm.training_state import TrainingState
 
@@ -38,25 +40,6 @@ if TYPE_CHECKING:
 PRM = "prm"
 _SHARD = 1000
 """Rationales scored as one unit."""
-
-
-def agreed_labels(problem: Problem, rationale: Rationale, verdict: Verdict) -> LabelledSolution | None:
-    """What the step checker and the final answer agree on; None where that is nothing.
-
-    Args:
-        problem: of the rationale.
-        rationale: a plain or rationalized sample.
-        verdict: on its final answer.
-    """
-    if verdict.status is Status.UNDECIDED:
-        return None
-    right = verdict.status is Status.CORRECT
-    found = label_symbolic(problem.prompt, rationale.steps, gold=problem.answer, outcome=right)
-    n_steps = len(rationale.steps)
-    if found.first_error < 0 and not right:
-        return None
-    values = (1.0,) * n_steps if found.first_error < 0 else values_up_to(found.first_error, n_steps)
-    return replace(found, values=values, source="consensus")
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +62,13 @@ class PrmStage:
         # Samples to choose from: of the dev problems to fit the reading by, of the test problems to report.
         dev, test = (self._candidates(place, problems) for place, problems in enumerate((self.dev, self.test)))
         self.start.release()
-        solutions = list(self._solutions())
+        solutions, agreement = run_labels(self.context)
+        if not solutions:
+            raise UserError(
+                "no solution of this run has a label that its PRM could learn from.",
+                "Look at the samples, or run anew with prm.enabled=false.",
+            )
+        run.note("label_agreement", agreement)
         key, config = self._key(solutions, dev), self.context.recipe.prm
         state = TrainingState(
             run.root / "checkpoints" / f"{PRM}.training.safetensors", key=key, every_s=config.save_every_s
@@ -100,7 +89,8 @@ class PrmStage:
         recipe, verdicts = self.context.recipe, dict[str, Verdict]()
         levels = set(recipe.target_difficulties)
         # Where the sources name their levels differently, every problem is a target.
-        problems = [problem for problem in problems if problem.difficulty in levels] or list(problems)
+        problems = [problem for problem in problems if problem.kind is not Kind.CODE]
+        problems = [problem for problem in problems if problem.difficulty in levels] or problems
         n = recipe.prm.samples
         draw = Draw(PRM, self.start.round + 1, "pilot", n, recipe.sampling.params(temperature=1.0), place)
         rows = sample(self.context, self.start, draw, problems, verdicts)
@@ -113,32 +103,6 @@ class PrmStage:
             ]
             for problem, group in zip(problems, batched(rows, n), strict=True)
         ]  # fmt: skip
-
-    def _solutions(self) -> Iterator[LabelledSolution]:
-        """Labelled solutions of the training problems, each text once, drawn by hash where there are too many."""
-        run, recipe = self.context.run, self.context.recipe
-        problems = {problem.id: problem for problem in run.table("problems")}
-        verdicts = {row.rationale_id: row for row in run.table("verdicts", "star-")}
-        found: dict[str, LabelledSolution] = {}
-        # What speaks of the hint is no right reasoning, and what a pilot drew was never selected from.
-        fit = {row.rationale_id for row in run.table("selections", "star-") if row.reason not in ("leak", "quarantine")}
-        for row in run.table("rationales", "star-"):
-            if row.id not in fit or not row.text.strip():
-                continue
-            labelled = agreed_labels(problems[row.problem_id], row, verdicts[row.id])
-            if labelled:
-                found.setdefault(labelled.id, labelled)
-        first_wrong = {label.rationale_id: label.step for label in run.table("step_labels", "near_miss-")
-                       if label.value == 0}  # fmt: skip
-        for row in run.table("rationales", "near_miss-"):
-            assert row.origin is Origin.CORRUPTED
-            problem = problems[row.problem_id]
-            values = values_up_to(first_wrong[row.id], len(row.steps))
-            labelled = LabelledSolution(problem=problem.prompt, steps=row.steps, values=values, source="near_miss",
-                                        outcome=row.answer == problem.answer)  # fmt: skip
-            found.setdefault(labelled.id, labelled)
-        order = sorted(found.values(), key=lambda row: derive_seed("prm rows", recipe.seed, row.id))
-        yield from order[: recipe.prm.solutions]
 
     def _key(self, solutions: Sequence[LabelledSolution], dev: Sequence[Sequence[Sample]]) -> str:
         texts = (f"{row.id} {row.values}" for row in solutions)
@@ -164,7 +128,7 @@ class PrmStage:
         from prm.training_rows import split_by_problem
 
         config, seed = self.context.recipe.prm, self._seed
-        loaded = build_prm(self.start.path, ModelForm(), EncoderConfig(), seed=seed)
+        loaded = build_prm(self.start.path, ModelForm(), EncoderConfig(), seed=seed, revision=self.start.hub_revision)
         loaded.config = loaded.config.model_copy(update={"base_model": self.start.name})
         train, held = split_by_problem(solutions, config.dev_share, seed=seed)
         report = self._train(loaded, train, held, state)
@@ -221,18 +185,19 @@ class PrmStage:
             run.unit("step_scores", f"{PRM}-{place:05d}", key, partial(compute, shard))
 
     def _report(self, scorer: Scorer, test: Sequence[Sequence[Sample]]) -> None:
-        """Note what choosing among samples of the test problems gives."""
+        """Note what choosing among samples of the test problems gives; a resumed run does not score them again."""
         from prm.evaluation import best_of_n_curve
         from prm.training_fit import scored_candidates
 
-        groups = scored_candidates(scorer, [group for group in test if group])
-        if not groups:
+        samples, run = [group for group in test if group], self.context.run
+        key = content_id("best of n", scorer.revision, CODE_VERSION, *(str(one) for group in samples for one in group))
+        if not samples or run.manifest["notes"].get("best_of_n", {}).get("key") == key:
             return
-        n = self.context.recipe.prm.samples
+        groups, n = scored_candidates(scorer, samples), self.context.recipe.prm.samples
         sizes = sorted({size for size in (1, 2, 4, 8, 16, 32, 64) if size < n} | {n})
         curve = best_of_n_curve(groups, scorer.reading, sizes)
-        self.context.run.note("best_of_n", {
-            "problems": len(groups), "reading": scorer.reading.model_dump(mode="json"),
+        run.note("best_of_n", {
+            "key": key, "problems": len(groups), "reading": scorer.reading.model_dump(mode="json"),
             "curve": [{"n": size, **_rounded(row)} for size, row in curve.items()],
         })  # fmt: skip
 

@@ -1,4 +1,4 @@
-"""Scores that mean what they say: temperature, isotonic regression, and the reading of a model, fitted on a dev set.
+"""Scores that mean what they say: temperature, shift, isotonic map and reading of a model, fitted on a dev set.
 
 Fitted once on dev data and frozen in `prm.json`: to choose any of it on the data that is then reported is to report a
 different model. All functions are deterministic.
@@ -24,17 +24,19 @@ _READOUT_MARGIN = 1.0
 
 
 class Calibration(Config):
-    """A monotone map of step probabilities: temperature first, isotonic after it."""
+    """A monotone map of step probabilities: temperature and shift first, isotonic after them."""
 
     temperature: float = Field(default=1.0, gt=0)
     """Log-odds are divided by it."""
+    shift: float = 0.0
+    """Added to the log-odds thereafter: without it, a high temperature turns every score towards 1/2."""
     knots: tuple[tuple[float, float], ...] = ()
     """Isotonic map as rising (score, probability) points, linear between them; empty for none."""
 
     def apply(self, probability: float) -> float:
         """The calibrated probability."""
-        if self.temperature != 1.0:
-            probability = 1 / (1 + math.exp(-_log_odds(probability) / self.temperature))
+        if self.temperature != 1.0 or self.shift:
+            probability = 1 / (1 + math.exp(-_log_odds(probability) / self.temperature - self.shift))
         return _interpolated(self.knots, probability) if self.knots else probability
 
 
@@ -53,8 +55,11 @@ def _interpolated(knots: Sequence[tuple[float, float]], score: float) -> float:
     return y0 + (y1 - y0) * (score - x0) / (x1 - x0)
 
 
-def fit_temperature(probabilities: Sequence[float], labels: Sequence[float]) -> float:
-    """The temperature that makes the labels likeliest (Guo et al. 2017), within [0.05, 20].
+def fit_platt(probabilities: Sequence[float], labels: Sequence[float]) -> Calibration:
+    """Temperature and shift that make the labels likeliest (Platt 1999), by Newton's method.
+
+    A quadratic pull of one label's weight towards temperature 1 and shift 0 keeps both finite where a score separates
+    the labels; a temperature stays within [0.05, 20], so that the map rises.
 
     Args:
         probabilities: of steps.
@@ -62,19 +67,18 @@ def fit_temperature(probabilities: Sequence[float], labels: Sequence[float]) -> 
     """
     import numpy as np
 
-    z = np.array([_log_odds(p) for p in probabilities])
-    y = np.asarray(labels, dtype=np.float64)
-
-    def loss(log_t: float) -> float:
-        scaled = z / math.exp(log_t)
-        return float((np.logaddexp(0, scaled) - y * scaled).mean())
-
-    # The loss is convex in 1/T, so it has one valley in log T: golden section.
-    low, high, ratio = math.log(0.05), math.log(20.0), (math.sqrt(5) - 1) / 2
-    while high - low > 1e-4:
-        left, right = high - ratio * (high - low), low + ratio * (high - low)
-        low, high = (low, right) if loss(left) <= loss(right) else (left, high)
-    return math.exp((low + high) / 2)
+    x = np.stack([[_log_odds(p) for p in probabilities], np.ones(len(probabilities))], axis=1)
+    y, start = np.asarray(labels, dtype=np.float64), np.array([1.0, 0.0])
+    found = start
+    for _ in range(100):
+        p = 1 / (1 + np.exp(-np.clip(x @ found, -500, 500)))
+        gradient = x.T @ (p - y) + (found - start)
+        step = np.linalg.solve((x.T * (p * (1 - p))) @ x + np.eye(2), gradient)
+        # Far from the solution a full step may overshoot: the loss is convex, so short ones arrive.
+        found = found - step * min(1.0, 1.0 / float(np.abs(step).max() or 1.0))
+        if np.abs(step).max() < 1e-8:
+            break
+    return Calibration(temperature=1 / float(np.clip(found[0], 0.05, 20)), shift=float(found[1]))
 
 
 def fit_isotonic(probabilities: Sequence[float], labels: Sequence[float]) -> tuple[tuple[float, float], ...]:

@@ -137,6 +137,11 @@ class BestOfN(NamedTuple):
     pass_n: float
     """Any sample is right: no choice can be better."""
 
+    @property
+    def never_below_vote(self) -> bool:
+        """Whether both ways to choose by scores are right at least as often as the majority."""
+        return min(self.greedy, self.weighted) >= self.majority
+
 
 def with_classes(candidates: Sequence[Candidate]) -> list[Candidate]:
     """Number the answers of one problem's candidates once, for many calls of `choose`."""

@@ -23,14 +23,17 @@ from prm.training_config import PrmTrainingConfig
 
 FILE = "prm.json"
 HEAD = "step_head.safetensors"
+REFERENCE = "reference"
+"""Folder of the reference model of form `implicit`, within the PRM's."""
 
 
 class ModelForm(Config):
     """How the model says what it thinks of a step."""
 
-    form: Literal["head", "tokens"] = "head"
+    form: Literal["head", "tokens", "implicit"] = "head"
     """`head`: a classifier on the hidden state of the step's last token. `tokens`: the language model's own
-    probabilities of two label tokens there (Math-Shepherd)."""
+    probabilities of two label tokens there (Math-Shepherd). `implicit`: the log-ratio of the trained language model to
+    the one that it began as (`prm.scoring.implicit`)."""
     head: Literal["linear", "mlp"] = "linear"
     """`mlp` is Qwen2.5-Math-PRM's: linear, ReLU, linear."""
     classes: Literal[2, 3] = 2
@@ -41,6 +44,8 @@ class ModelForm(Config):
     right_token: str = "+"
     """For `tokens`: must be one token of the tokenizer."""
     wrong_token: str = "-"
+    beta: float = Field(default=0.05, gt=0)
+    """For `implicit`: scale of the log-ratio, in 1/nats (Yuan et al., arXiv 2412.01981)."""
 
 
 class PrmConfig(Config):
@@ -60,7 +65,8 @@ class PrmConfig(Config):
     revision: str = ""
     """Hash over the saved weights, head and tokenizer."""
     blessed: bool | None = None
-    """Whether best-of-N on dev samples was at least as good as the majority vote; None: not measured."""
+    """Whether on dev samples both the best of N and the vote weighted by the scores were at least as good as the
+    majority vote; None: not measured."""
 
 
 def read_config(folder: Path) -> PrmConfig:
@@ -73,8 +79,8 @@ def read_config(folder: Path) -> PrmConfig:
     if not file.is_file():
         raise UserError(
             f"'{folder}' has no {FILE}, so nothing says how its steps are read.",
-            "Give a checkpoint of `stepstar train-prm`, or name a published layout: layout='qwen_prm' or "
-            "'math_shepherd'.",
+            "Give a checkpoint of `stepstar train-prm`, or name its published layout: qwen_prm, math_shepherd, "
+            "skywork_prm, rlhflow_prm or implicit_prm.",
         )
     try:
         return PrmConfig.model_validate_json(file.read_bytes())
@@ -90,18 +96,26 @@ def write_config(folder: Path, config: PrmConfig) -> None:
     (folder / FILE).write_text(text + "\n", encoding="utf-8")
 
 
-def local_folder(path: str) -> Path:
+def local_folder(path: str, revision: str | None = None) -> Path:
     """The folder of a model; one from the hub is downloaded to the cache first.
 
+    Args:
+        path: folder or hub id.
+        revision: hub commit, tag or branch.
+
     Raises:
-        UserError: the hub has no such model, or cannot be reached.
+        UserError: there is no such folder, the hub has no such model, or cannot be reached.
     """
     if is_local(path):
-        return Path(path).expanduser()
+        folder = Path(path).expanduser()
+        if not folder.is_dir():
+            raise UserError(f"there is no model folder '{path}'.", "Give a folder, or a hub id such as owner/name.")
+        return folder
     from huggingface_hub import snapshot_download
 
     try:
-        return Path(snapshot_download(path, allow_patterns=["*.safetensors", "*.json", "*.jinja"]))
+        patterns = ["*.safetensors", "*.json", "*.jinja"]
+        return Path(snapshot_download(path, revision=revision, allow_patterns=patterns))
     except (OSError, ValueError) as error:
         raise UserError(
             f"cannot load the model '{path}': {str(error).splitlines()[0]}",

@@ -12,6 +12,9 @@ from prm.encode import EncodedSteps
 from prm.losses import log_odds
 from prm.model_config import ModelForm
 
+_AT_ONCE = 512
+"""Tokens whose logits over the whole vocabulary are in memory at a time, where no gradient is kept."""
+
 
 class ClassHead(torch.nn.Module):
     """The classifier of form `head`; computes in float32 whatever the backbone does."""
@@ -45,11 +48,56 @@ class TokenHead(torch.nn.Module):
         return found
 
 
+class LogRatioHead(torch.nn.Module):
+    """The read-out of form `implicit`: two language models. It owns no weights of its own.
+
+    Args:
+        network: the language model that learns.
+        reference: the one that it began as.
+        beta: scale of the log-ratio, in 1/nats.
+    """
+
+    def __init__(self, network: Any, reference: Any, beta: float) -> None:
+        super().__init__()
+        self._networks = [network, reference]  # In a list: what learns is the network's, and the reference does not.
+        self.beta = beta
+
+    @property
+    def reference(self) -> Any:
+        """The language model that the network began as."""
+        return self._networks[1]
+
+    def forward(self, states: torch.Tensor, rows: Sequence[EncodedSteps]) -> torch.Tensor:
+        """Logits (0, Q) [N, 2] at the ends of steps, from the network's states [B, T, H], right-padded.
+
+        Q = beta * sum of log pi(token) - log pi_ref(token) over the tokens of all steps so far.
+        """
+        network, reference = self._networks
+        with torch.no_grad():
+            theirs = _step_logprobs(reference, padded_states(reference.base_model, rows)[0], rows)
+        ratios = _step_logprobs(network, states, rows) - theirs
+        parts = torch.split(ratios, [row.step_ends[-1] + 1 - row.prompt_length for row in rows])
+        sums = [
+            part.cumsum(0)[[end - row.prompt_length for end in row.step_ends]]
+            for part, row in zip(parts, rows, strict=True)
+        ]
+        values = self.beta * torch.cat(sums)
+        return torch.stack([torch.zeros_like(values), values], dim=1)
+
+
+def _step_logprobs(network: Any, states: torch.Tensor, rows: Sequence[EncodedSteps]) -> torch.Tensor:
+    """Log-probabilities [M] of all tokens of the steps of all rows, from right-padded states [B, T, H]."""
+    places = [(line, at) for line, row in enumerate(rows) for at in range(row.prompt_length, row.step_ends[-1] + 1)]
+    ids = torch.tensor([rows[line].ids[at] for line, at in places], device=states.device)
+    lines, before = [line for line, _ in places], [at - 1 for _, at in places]
+    return token_logprobs(network, states[lines, before], ids)
+
+
 class StepModel(torch.nn.Module):
     """Backbone and read-out.
 
     Args:
-        network: what is saved as the transformers checkpoint: a bare backbone, or a causal LM for form `tokens`.
+        network: what is saved as the transformers checkpoint: a bare backbone for form `head`, else a causal LM.
         head: the read-out.
     """
 
@@ -71,7 +119,14 @@ class StepModel(torch.nn.Module):
 
     def forward(self, rows: Sequence[EncodedSteps]) -> torch.Tensor:
         """Logits [N, C] of all steps of all rows, in order."""
-        found: torch.Tensor = self.head(step_states(self.decoder, rows))
+        return self.read(padded_states(self.decoder, rows)[0], rows)
+
+    def read(self, states: torch.Tensor, rows: Sequence[EncodedSteps]) -> torch.Tensor:
+        """The same, from the hidden states [B, T, H] of all tokens, right-padded."""
+        from_all = isinstance(self.head, LogRatioHead)
+        found: torch.Tensor = (
+            self.head(states, rows) if from_all else self.head(at_steps(states, [0] * len(rows), rows))
+        )
         return found
 
 
@@ -148,6 +203,16 @@ def token_logits(network: Any, states: torch.Tensor) -> torch.Tensor:
         else outputs(states)
     )
     return found
+
+
+def token_logprobs(network: Any, states: torch.Tensor, ids: torch.Tensor) -> torch.Tensor:
+    """Log-probabilities [N] of tokens [N] after hidden states [N, H] of a causal language model."""
+    head = network.get_output_embeddings()
+    parts = [
+        head(some).float().log_softmax(-1).gather(1, chosen.unsqueeze(1)).squeeze(1)
+        for some, chosen in zip(torch.split(states, _AT_ONCE), torch.split(ids, _AT_ONCE), strict=True)
+    ]
+    return torch.cat(parts)
 
 
 def step_probabilities(logits: torch.Tensor) -> torch.Tensor:

@@ -17,7 +17,7 @@ from data.errors import UserError
 from prm.calibration import best_threshold
 from prm.losses import class_weights, language_loss, log_odds, outcome_loss, ranking_loss, step_cross_entropy
 from prm.model import LoadedPrm, step_probabilities
-from prm.network import at_steps, padded_states, token_logits
+from prm.network import padded_states, token_logits
 from prm.training_config import PrmTrainingConfig
 from prm.training_modes import FrozenStates, StateScale, make_trainable
 from prm.training_rows import TrainingRow, batch_order, token_batches
@@ -58,10 +58,17 @@ class _Trainer:
         self.adapted = make_trainable(loaded, config)
         self.weights = {name: weight for name, weight in self.model.named_parameters() if weight.requires_grad}
         if not self.weights:
-            raise UserError("nothing would learn: label tokens on a frozen backbone.", "Use mode 'lora' or 'full'.")
-        self.optimizer = torch.optim.AdamW(
-            self.weights.values(), lr=config.learning_rate, weight_decay=config.weight_decay
-        )
+            raise UserError("nothing would learn: a frozen backbone without a head.", "Use mode 'lora' or 'full'.")
+        # Biases and norms are not decayed: a head without its bias forgets the share of right steps.
+        decays = {True: config.weight_decay, False: 0.0}
+        groups = [
+            {
+                "params": [weight for weight in self.weights.values() if (weight.ndim > 1) is matrix],
+                "weight_decay": decay,
+            }
+            for matrix, decay in decays.items()
+        ]
+        self.optimizer = torch.optim.AdamW(groups, lr=config.learning_rate)
         self.lengths = [len(row.encoded.ids) for row in rows]
         self.balance = _balance(rows) if config.class_balance else None
         if config.mode == "frozen":
@@ -79,8 +86,8 @@ class _Trainer:
         if self.config.mode == "frozen":
             states = self.scale.apply(self.frozen.read(encoded))
             return self.model.head(states), states
-        states, starts = padded_states(self.model.decoder, encoded)
-        return self.model.head(at_steps(states, starts, encoded)), states
+        states, _ = padded_states(self.model.decoder, encoded)
+        return self.model.read(states, encoded), states
 
     def loss(self, batch: Sequence[TrainingRow], whole: Sequence[TrainingRow]) -> torch.Tensor:
         """This batch's share of the mean loss over the whole optimizer batch."""

@@ -10,12 +10,12 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from prm.calibration import Calibration, fit_reading, fit_temperature
+from prm.calibration import Calibration, fit_platt, fit_reading
 from prm.evaluation import BestOfN, Candidate, best_of_n
 from prm.labels import LabelledSolution
 from prm.model import LoadedPrm
 from prm.scoring.base import Scorer
-from prm.scoring.local import TransformersScorer
+from prm.scoring.implicit import scorer_of
 
 _log = logging.getLogger(__name__)
 
@@ -54,27 +54,29 @@ def fit_prm(
         Best-of-N on the samples with the fitted reading.
     """
     loaded.config = loaded.config.model_copy(update={"calibration": Calibration()})
-    raw = [one.scores for one in TransformersScorer(loaded).score_batch(dev)]
+    raw = [one.scores for one in scorer_of(loaded).score_batch(dev)]
     pairs = _taught_steps(loaded, raw, dev)
     if pairs:
-        calibration = Calibration(temperature=fit_temperature(*zip(*pairs, strict=True)))
+        calibration = fit_platt(*zip(*pairs, strict=True))
         loaded.config = loaded.config.model_copy(update={"calibration": calibration})
     apply = loaded.config.calibration.apply
     known = [
         ([apply(one) for one in scores], item.first_error) for scores, item in zip(raw, dev, strict=True) if scores
     ]
-    candidates = scored_candidates(TransformersScorer(loaded), samples)
+    candidates = scored_candidates(scorer_of(loaded), samples)
     reading = fit_reading([scores for scores, _ in known], [error for _, error in known], candidates)
     loaded.config = loaded.config.model_copy(update={"reading": reading})
     if not candidates:
         return None
     found = best_of_n(candidates, reading)
-    loaded.config = loaded.config.model_copy(update={"blessed": found.greedy >= found.majority})
+    loaded.config = loaded.config.model_copy(update={"blessed": found.never_below_vote})
     if not loaded.config.blessed:
         _log.warning(
-            "not blessed: on %d dev problems the PRM's best of N is right in %.1f %%, the majority vote in %.1f %%",
+            "not blessed: on %d dev problems the PRM's best of N is right in %.1f %%, the vote weighted by it in "
+            "%.1f %%, the majority vote in %.1f %%",
             len(candidates),
             found.greedy,
+            found.weighted,
             found.majority,
         )
     return found

@@ -13,10 +13,11 @@ import json
 import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 from data.errors import InputError
 from data.sources.base import Reject, Row, RowError, excerpt_of
@@ -135,8 +136,10 @@ def _groups(solutions: Iterable[LabelledSolution], layout: Format) -> Iterator[l
     return (list(group) for _, group in groupby(solutions, key=lambda one: (one.problem, one.row_id)))
 
 
-def _create(path: Path, *, zipped: bool) -> IO[str]:
-    if not zipped:
-        return path.open("w", encoding="utf-8", newline="\n")
-    # No time stamp: equal labels make equal files.
-    return io.TextIOWrapper(gzip.GzipFile(path, "wb", mtime=0), encoding="utf-8", newline="\n")
+@contextmanager
+def _create(path: Path, *, zipped: bool) -> Iterator[IO[str]]:
+    with path.open("wb") as raw:
+        # No name and no time stamp: equal labels make equal files.
+        packed: Any = gzip.GzipFile("", "wb", fileobj=raw, mtime=0) if zipped else raw
+        with io.TextIOWrapper(packed, encoding="utf-8", newline="\n") as stream:
+            yield stream

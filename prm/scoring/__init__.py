@@ -32,7 +32,7 @@ def load_scorer(
     layout: Layout = "auto",
     device: str = "auto",
     dtype: str = "auto",
-    batch_tokens: int = 8192,
+    batch_tokens: int = 4096,
     share_prefix: bool = True,
     reference: str = "",
     beta: float = 0.001,
@@ -47,7 +47,8 @@ def load_scorer(
             Skywork-o1-Open-PRM; the others of `prm.scoring.published` must be named.
         device: `auto` (an accelerator if there is one) or a torch device; for `transformers`.
         dtype: `auto` (bfloat16 on an accelerator, float32 elsewhere) or a torch dtype by name.
-        batch_tokens: tokens of one forward pass, padding included; lower it when memory is short.
+        batch_tokens: tokens of one forward pass, padding included; lower it when memory is short. More than the
+            default is slower on a CPU, whose caches a pass no longer fits.
         share_prefix: whether samples of one problem share its prompt.
         reference: for `implicit_prm`: the model that it was trained from.
         beta: for `implicit_prm`: scale of the log-ratio, in 1/nats; EurusPRM's by default.
@@ -67,8 +68,7 @@ def load_scorer(
         return _load_elsewhere(path, folder, backend, layout, dtype, options or {})
     _parsed(Config, options or {})
     from prm.model import load_prm
-    from prm.scoring.implicit import load_implicit
-    from prm.scoring.local import TransformersScorer
+    from prm.scoring.implicit import load_implicit, scorer_of
     from prm.scoring.published import PUBLISHED, find_layout, load_published
 
     name = find_layout(folder) if layout == "auto" else layout
@@ -81,7 +81,7 @@ def load_scorer(
     else:
         loaded = load_prm(folder, device=device, dtype=dtype)
     loaded.name = path
-    return TransformersScorer(loaded, batch_tokens=batch_tokens, share_prefix=share_prefix)
+    return scorer_of(loaded, batch_tokens=batch_tokens, share_prefix=share_prefix)
 
 
 def _load_elsewhere(

@@ -4,6 +4,7 @@ The value after a step is Q = beta * sum of log pi(token) - log pi_ref(token) ov
 with its separator; a step's own reward is what it adds. The score is the sigmoid of Q, as in the cross-entropy that
 such models are trained with: 1/2 before the first step, above it where the policy finds the solution likelier than the
 reference does. EurusPRM's card reads within a token of that: it counts the end-of-turn token in place of a separator.
+Published ones are a policy and a reference that must be named; our own hold both in one folder (`scorer_of`).
 """
 
 from __future__ import annotations
@@ -17,10 +18,11 @@ from data.errors import UserError
 from data.ids import content_id
 from prm.aggregate import Reading
 from prm.encode import EncodedSteps, EncoderConfig, StepEncoder
-from prm.model import load_network
+from prm.model import LoadedPrm, load_network
 from prm.model_config import ModelForm, PrmConfig
+from prm.network import LogRatioHead, token_logprobs
 from prm.scoring.base import RowScorer
-from prm.scoring.local import check_plain_logits, context_of
+from prm.scoring.local import TransformersScorer, check_plain_logits, context_of
 from prm.scoring.prefix import batch_states
 
 _CONFIG = PrmConfig(
@@ -28,8 +30,6 @@ _CONFIG = PrmConfig(
     encoder=EncoderConfig(format="chat", separator="\n\n", max_tokens=4096),
     reading=Reading(start=0.5, aggregation="last"),
 )
-_AT_ONCE = 512
-"""Tokens whose logits over the whole vocabulary are in memory at a time."""
 
 
 def load_implicit(
@@ -78,7 +78,7 @@ class ImplicitScorer(RowScorer):
         name: str,
         *,
         beta: float = 0.001,
-        batch_tokens: int = 8192,
+        batch_tokens: int = 4096,
         share_prefix: bool = True,
     ) -> None:
         for network in networks:
@@ -108,17 +108,20 @@ class ImplicitScorer(RowScorer):
         found = [torch.empty(0)] * len(rows)
         for batch, states in batch_states(network.base_model, reads, self.batch_tokens, share=self.share_prefix):
             ids = [rows[index].ids[rows[index].prompt_length : rows[index].step_ends[-1] + 1] for index in batch]
-            flat = _chosen(network, states, torch.tensor([one for row in ids for one in row], device=states.device))
+            flat = token_logprobs(
+                network, states, torch.tensor([one for row in ids for one in row], device=states.device)
+            )
             for index, part in zip(batch, torch.split(flat, list(map(len, ids))), strict=True):
                 found[index] = part.cpu()
         return found
 
 
-def _chosen(network: Any, states: torch.Tensor, ids: torch.Tensor) -> torch.Tensor:
-    """Log-probabilities [N] of tokens [N] after hidden states [N, H]."""
-    head = network.get_output_embeddings()
-    parts = [
-        head(some).float().log_softmax(-1).gather(1, chosen.unsqueeze(1)).squeeze(1)
-        for some, chosen in zip(torch.split(states, _AT_ONCE), torch.split(ids, _AT_ONCE), strict=True)
-    ]
-    return torch.cat(parts)
+def scorer_of(loaded: LoadedPrm, *, batch_tokens: int = 4096, share_prefix: bool = True) -> RowScorer:
+    """The scorer in this process that fits a PRM's form."""
+    head = loaded.model.head
+    if not isinstance(head, LogRatioHead):
+        return TransformersScorer(loaded, batch_tokens=batch_tokens, share_prefix=share_prefix)
+    return ImplicitScorer(
+        (loaded.model.network, head.reference), loaded.encoder, loaded.config, loaded.name, beta=head.beta,
+        batch_tokens=batch_tokens, share_prefix=share_prefix,
+    )  # fmt: skip

@@ -39,7 +39,7 @@ class TransformersScorer(RowScorer):
         share_prefix: whether samples of one problem share its prompt; off, each is read whole.
     """
 
-    def __init__(self, loaded: LoadedPrm, *, batch_tokens: int = 8192, share_prefix: bool = True) -> None:
+    def __init__(self, loaded: LoadedPrm, *, batch_tokens: int = 4096, share_prefix: bool = True) -> None:
         super().__init__(loaded.encoder, loaded.config, loaded.name, context_of(loaded.model.network.config))
         self.loaded = loaded
         self.batch_tokens = batch_tokens

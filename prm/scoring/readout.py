@@ -23,6 +23,7 @@ from prm.scoring.local import check_plain_logits, context_of
 from prm.scoring.published import PUBLISHED, Layout, Published, find_layout, published_encoder, read_tensors
 
 _OUTPUTS = ("lm_head", "embed_out")
+_HERE = "Use backend='transformers'."
 _INPUTS = (r"(.*\.)?embed_tokens", r"(.*\.)?wte", r"(.*\.)?embed_in")
 
 
@@ -94,7 +95,7 @@ def load_readout(path: str, layout: Layout, *, native: Sequence[str] = (), label
     check_folder(folder)
     name = find_layout(path) if layout == "auto" else layout
     if name != "stepstar" and name not in PUBLISHED:
-        raise UserError(f"the layout '{name}' is not to be had elsewhere.", "Use backend='transformers'.")
+        raise UserError(f"the layout '{name}' is not to be had elsewhere.", _HERE)
     published = PUBLISHED.get(name)
     tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
     facts = AutoConfig.from_pretrained(folder, trust_remote_code=False)
@@ -104,6 +105,8 @@ def load_readout(path: str, layout: Layout, *, native: Sequence[str] = (), label
     else:
         config = read_config(folder)
         encoder = StepEncoder(tokenizer, config.encoder)
+        if config.model.form == "implicit":
+            raise UserError("an implicit PRM is two models, and is not to be had elsewhere.", _HERE)
     headed = name not in native and (label_rows or config.model.form == "head")
     return Readout(
         folder=folder,
@@ -135,6 +138,6 @@ def _label_rows(folder: Path, facts: Any, ids: list[int]) -> dict[str, Any]:
     weights = read_tensors(folder, rf"({'|'.join(names)})\.weight", rows=ids)
     biases = read_tensors(folder, rf"({'|'.join(_OUTPUTS)})\.bias", rows=ids)
     if len(weights) != 1:
-        raise UserError(f"'{folder}' has no output embedding that is known here.", "Use backend='transformers'.")
+        raise UserError(f"'{folder}' has no output embedding that is known here.", _HERE)
     (weight,) = weights.values()
     return {"score.0.weight": weight, "score.0.bias": next(iter(biases.values()), weight.new_zeros(len(ids)))}

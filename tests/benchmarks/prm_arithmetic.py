@@ -6,7 +6,8 @@ For each seed: samples of the embedded model on problems of difficulty 3 and 4; 
 problem and the steps before it (`derivation_labels`). Trains a PRM and an outcome model (same backbone, rows, order and
 steps), fits temperature, reading and threshold on dev problems, and reports once on test problems, beside floors and an
 oracle that knows all labels. Step AUC and calibration error count steps up to the first error. Equal samples of one
-problem are one training row: at this temperature two thirds of them repeat each other. With --noise it trains on exact
+problem are one training row: at this temperature two thirds of them repeat each other. One worked solution of each
+training problem with a planted slip is a row too (`prm_arithmetic_data.near_misses`). With --noise it trains on exact
 labels, on labels of which 20 % are flipped, and on the consensus of three labellers who flip 20 % each: as soft targets
 (their mean), and by `agree` (the labels that all three share).
 """
@@ -15,7 +16,6 @@ from __future__ import annotations
 
 import json
 import random
-import re
 import sys
 import time
 from collections import Counter
@@ -23,12 +23,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
+from prm_arithmetic_data import Drawn, draw, near_misses, problems_of
 
 from data.ids import derive_seed
-from data.prompts import PromptTemplate
-from data.records import Problem
-from data.sources.arithmetic import read_arithmetic
-from data.steps import split_steps
 from prm.aggregate import Reading
 from prm.evaluation import Candidate, auc, best_of_n, calibration_error, first_error_scores, within_auc
 from prm.evaluation_floors import BagOfWords, coin
@@ -37,25 +34,19 @@ from prm.model import LoadedPrm, build_prm
 from prm.scoring.local import TransformersScorer
 from prm.training import train_prm
 from prm.training_config import PrmTrainingConfig
-from prm.training_fit import Sample, fit_prm, scored_candidates
+from prm.training_fit import fit_prm, scored_candidates
 from prm.training_rows import prepare_rows, split_by_problem
-from star.checkpoints import EMBEDDED, load_checkpoint
-from star.corruption import CorruptionConfig, Mode, SlipKind, corruptions
-from star.generation.base import Request, SamplingParams
-from star.generation.transformers_engine import TransformersGenerator
+from star.checkpoints import EMBEDDED
 
 CONFIG = PrmTrainingConfig(
-    steps=1200,
+    steps=2400,
     language_weight=1.0,
-    batch_tokens=2048,
-    micro_batch_tokens=2048,
+    batch_tokens=1024,
     learning_rate=2e-3,
-    evaluate_every=240,
+    evaluate_every=400,
     after_error="mask",
 )
-SLIPS = (SlipKind.RESULT, SlipKind.OPERAND, SlipKind.SIGN, SlipKind.DROPPED)
 FLIPPED = 0.2
-Drawn = list[list[tuple[LabelledSolution, Sample]]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,88 +55,16 @@ class Sizes:
 
     train: int = 8000
     """Training problems; a twentieth of them become dev rows."""
-    samples: int = 2
-    """Samples of each training problem: many problems teach more than many samples."""
-    near_misses: int = 3000
-    """Training problems whose worked solutions, each with one slip, are training rows too: what the model seldom gets
-    wrong by itself, a result or a number copied, it would seldom see wrong."""
+    samples: int = 4
+    """Samples of each training problem; equal ones are one row."""
+    near_misses: int = 1
+    """Near-misses of each training problem, which are training rows too: what the model seldom gets wrong by itself, a
+    number copied or a sign, it would seldom see wrong."""
     dev: int = 100
     """Problems with 16 samples each, by which the reading is chosen and the model blessed."""
     test: int = 200
     """Problems with 16 samples each, for the figures."""
     config: PrmTrainingConfig = CONFIG
-
-
-def derivation_labels(problem: str, steps: tuple[str, ...]) -> tuple[float, ...]:
-    """1 for each step that applies an operation of the problem that is still to be done to the value so far, rightly.
-
-    Additions and subtractions may be done in any order. The final answer is right when nothing is left to be done.
-    """
-    value, *operations = re.findall(r"[-+]?\d+", problem)
-    left, labels = Counter(operations), []
-    for step in steps:
-        stated = re.fullmatch(r"(\d+)([-+]\d+)=(\d+)", step.strip())
-        if not stated:
-            labels.append(float(step.strip() == f"#### {value}" and not left.total()))
-            continue
-        before, operation, after = stated.groups()
-        right = before == value and left[operation] > 0 and int(before) + int(operation) == int(after)
-        labels.append(float(right))
-        left[operation] -= left[operation] > 0
-        value = after
-    return tuple(labels)
-
-
-def draw(problems: list[Problem], n_samples: int, seed: int) -> Drawn:
-    """Samples of the embedded model, labelled and checked, by problem; an empty sample is left out."""
-    template, sampling = PromptTemplate("arithmetic"), SamplingParams(max_tokens=90)
-    requests = [
-        Request(
-            id=f"{problem.id} {n}",
-            prompt=template.render(problem),
-            seed=derive_seed("prm arithmetic", seed, problem.id, n),
-            sampling=sampling,
-        )
-        for problem in problems
-        for n in range(n_samples)
-    ]
-    drawn = iter(TransformersGenerator(load_checkpoint("embedded"), batch_size=512).generate(requests))
-    groups: Drawn = []
-    for problem in problems:
-        texts = [next(drawn).text for _ in range(n_samples)]
-        groups.append([checked(problem, text) for text in texts if text.strip()])
-    return groups
-
-
-def checked(problem: Problem, text: str) -> tuple[LabelledSolution, Sample]:
-    """A sample with its labels, and as a candidate."""
-    steps = tuple(step for step in split_steps(text) if step.strip())
-    answer = text.rpartition("####")[2].strip() if "####" in text else ""
-    right, prompt = answer == problem.answer, problem.prompt
-    values = derivation_labels(prompt, steps)
-    labelled = LabelledSolution(problem=prompt, steps=steps, values=values, source="symbolic", outcome=right)
-    return labelled, Sample(problem=prompt, steps=steps, answer=answer, correct=right)
-
-
-def near_misses(problems: list[Problem], seed: int) -> list[LabelledSolution]:
-    """Worked solutions with a slip of each kind that is carried on, labelled as samples are."""
-    config = CorruptionConfig(kinds=list(SLIPS), modes=[Mode.PROPAGATED])
-    return [
-        LabelledSolution(
-            problem=problem.prompt,
-            steps=made.steps,
-            values=derivation_labels(problem.prompt, made.steps),
-            source="near_miss",
-            outcome=made.is_answer_right,
-        )
-        for problem in problems
-        for made in corruptions(problem, split_steps(problem.solution), config, seed=seed, counts=Counter())
-    ]
-
-
-def problems_of(split: str, n: int, seed: int) -> list[Problem]:
-    """Problems of difficulty 3 and 4, in equal parts."""
-    return list(read_arithmetic({"difficulty": [3, 4], "n": n // 2, "seed": seed}, split))
 
 
 def flipped(solution: LabelledSolution, labeller: int, seed: int) -> LabelledSolution:
@@ -236,8 +155,9 @@ def run(seed: int, sizes: Sizes, *, noise: bool = False) -> dict[str, dict[str, 
     random.Random(seed).shuffle(held_out)
     chosen = draw(held_out, 16, seed)
     dev_samples, test = chosen[: sizes.dev], chosen[sizes.dev :]
-    slips = near_misses(random.Random(seed).sample(problems, sizes.near_misses), seed)
-    distinct = {solution.id: solution for solution in (*(one for group in drawn for one, _ in group), *slips)}
+    slips = near_misses(problems, sizes.near_misses, seed)
+    # Of equal texts the sample counts: the dev rows are samples, right ones above all.
+    distinct = {solution.id: solution for solution in (*slips, *(one for group in drawn for one, _ in group))}
     rows, dev = split_by_problem(distinct.values(), 0.05, seed=seed)
     dev = [one for one in dev if one.source != "near_miss"]  # Calibrated for what will be scored.
     found = {"floors": floors(rows, test) | {"training rows": float(len(rows)), "dev rows": float(len(dev))}}

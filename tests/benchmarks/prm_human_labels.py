@@ -24,7 +24,7 @@ import torch
 
 from data.ids import content_id
 from prm.aggregate import Reading
-from prm.calibration import Calibration, best_threshold, fit_temperature
+from prm.calibration import best_threshold, fit_platt
 from prm.encode import EncodedSteps, EncoderConfig
 from prm.evaluation import auc, calibration_error, first_error_scores, interval_over
 from prm.evaluation_floors import BagOfWords, coin
@@ -92,8 +92,8 @@ def load_states(states: FrozenStates, rows: dict[str, EncodedSteps], cache: Path
         n_known = len(states.known)
         states.read(list(part.values()))
         if cache and len(states.known) > n_known:
-            done = names[: at + 40]
-            save_file({name: states.known[_key(rows[name])].clone() for name in done}, str(cache))
+            done = {name: states.known[_key(rows[name])] for name in names if _key(rows[name]) in states.known}
+            save_file({name: tensor.clone() for name, tensor in done.items()}, str(cache))
     print(f"hidden states: {time.process_time() - started:.0f} CPU s", flush=True)
 
 
@@ -134,9 +134,8 @@ def columns(part: Part) -> tuple[list[str], list[int], list[float]]:
 
 
 def calibrated(raw_dev: list[list[float]], dev: Part, raw: list[list[float]], test: Part) -> list[Scored]:
-    """Scores of the test solutions by temperature and threshold of the dev solutions."""
-    flat = [score for one in raw_dev for score in one]
-    scale = Calibration(temperature=fit_temperature(flat, columns(dev)[2]))
+    """Scores of the test solutions by temperature, shift and threshold of the dev solutions."""
+    scale = fit_platt([score for one in raw_dev for score in one], columns(dev)[2])
     threshold, _ = best_threshold(
         [[scale.apply(score) for score in one] for one in raw_dev], [one.first_error for one in dev]
     )
@@ -204,7 +203,7 @@ def run(path: str, base_folder: str, cache: Path | None) -> dict[str, dict[str, 
 
 def main() -> None:
     """Run, print, store."""
-    torch.set_num_threads(2)
+    torch.set_num_threads(1)
     words = sys.argv[1:]
     options = {words[at]: words[at + 1] for at in range(len(words) - 1) if words[at].startswith("--")}
     found = run(words[0], words[1], Path(options["--states"]) if "--states" in options else None)

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from pipelines.cli import main
+from star.checkpoints import EMBEDDED
 
 ROOT = Path(__file__).parents[2]
 HEAVY = ("torch", "vllm", "ray", "datasets", "sympy", "pandas", "transformers", "pyarrow")
@@ -34,6 +35,7 @@ def folder(tmp_path: Path) -> Path:
     (tmp_path / "labels.jsonl").write_text(json.dumps(row) + "\n")
     short = {"prompt": "1+1=?", "completions": ["1+1=2"], "labels": [True, False]}
     (tmp_path / "short.jsonl").write_text(json.dumps(short) + "\n")
+    (tmp_path / "base").symlink_to(EMBEDDED)
     return tmp_path
 
 
@@ -49,7 +51,15 @@ def folder(tmp_path: Path) -> Path:
         ("train-prm short.jsonl --base embedded --out prm", "2 labels for 1 steps"),
         ("eval-prm -b labels.jsonl", "Give MODEL, or --scores-column"),
         ("eval-prm -b labels.jsonl --scores-column s", "no field 's'"),
+        ("eval-prm embedded -b labels.jsonl", "no model folder 'embedded'. Give a folder, or a hub id"),
+        ("eval-prm base -b labels.jsonl", "math_shepherd, skywork_prm, rlhflow_prm or implicit_prm"),
+        ("score labels.jsonl --model base --layout rlhflow_prm --out o.jsonl --dtype float17", "no dtype 'float17'"),
+        ("score labels.jsonl --model base --layout rlhflow_prm --out o.jsonl --device cuda:99", "no device 'cuda:99'"),
         ("label labels.jsonl --how magic --out o.jsonl", "no way 'magic'"),
+        ("label labels.jsonl --how symbolic --out o.jsonl n=3", "no settings"),
+        ("label labels.jsonl --how monte_carlo --out o.jsonl", "key 'model' is missing"),
+        ("label labels.jsonl --how monte_carlo --out o.jsonl model.name=m", "--gold-column NAME"),
+        ("label labels.jsonl labels.jsonl --how monte_carlo --out o.jsonl model.name=embedded", "one file"),
     ],
 )
 def test_a_mistake_gets_one_line_the_cure_and_exit_code_two(

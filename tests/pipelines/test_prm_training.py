@@ -20,8 +20,10 @@ from pipelines.overrides import settings_from
 from pipelines.prm_report import training_lines
 from pipelines.prm_settings import PrmSettings
 from pipelines.prm_training import PrmJob, PrmReport, train_prm_folder
+from prm import load_scorer
 from prm.labels import LabelledSolution, values_up_to, write_labels
 from prm.model_config import read_config
+from prm.scoring.implicit import scorer_of
 
 KILLED = Path(__file__).with_name("killed_command.py")
 QUICK = ["steps=6", "batch_tokens=400", "micro_batch_tokens=400", "evaluate_every=3", "save_every_s=0", "threads=1"]
@@ -133,7 +135,9 @@ def test_a_prm_that_chooses_worse_than_the_vote_is_saved_and_not_blessed(tmp_pat
     words = [*QUICK, "steps=1", "learning_rate=1e-12"]
     samples = samples_file(tmp_path / "samples.jsonl", right_first=True)
     report = trained(job_of(labels, tmp_path / "prm", *words, samples=samples))
-    assert training_lines(report)[-1].startswith("NOT BLESSED: best of N is right in 0.0 %, majority vote in 100.0 %")
+    assert training_lines(report)[-1] == (
+        "NOT BLESSED: best of N is right in 0.0 %, the vote weighted by scores in 100.0 %, majority vote in 100.0 %"
+    )
     assert read_config(tmp_path / "prm").blessed is False
 
 
@@ -167,3 +171,16 @@ def test_a_mistake_is_one_line_and_leaves_no_prm(tmp_path: Path, labels: Path, w
     assert not (tmp_path / "prm").exists()
     # Corrected settings are taken where nothing was computed yet.
     assert train_prm_folder(replace(job, settings=settings_from(PrmSettings, [*QUICK, "steps=1"]))) is not None
+
+
+def test_an_implicit_prm_is_trained_and_scored_by_its_folder_alone(tmp_path: Path, labels: Path) -> None:
+    words = [*QUICK, "model.form=implicit", "target=outcome"]
+    report = trained(job_of(labels, tmp_path / "prm", *words))
+    assert report.loaded.config.model.form == "implicit"
+    scorer = load_scorer(str(tmp_path / "prm"))
+    item = corrupted(1)[0]
+    assert scorer.score(item.problem, item.steps).scores == pytest.approx(
+        scorer_of(report.loaded).score(item.problem, item.steps).scores, abs=1e-6
+    )
+    # It has moved away from its reference: neither step is at the even odds of an untrained one.
+    assert all(abs(score - 0.5) > 1e-4 for score in scorer.score(item.problem, item.steps).scores)

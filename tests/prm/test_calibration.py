@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from prm.aggregate import Reading
-from prm.calibration import Calibration, best_threshold, fit_isotonic, fit_reading, fit_temperature
+from prm.calibration import Calibration, best_threshold, fit_isotonic, fit_platt, fit_reading
 from prm.evaluation import Candidate, calibration_error, first_error_scores
 
 
@@ -23,23 +23,39 @@ def drawn(n: int, temperature: float) -> tuple[list[float], list[float]]:
     return [1 / (1 + math.exp(-z * temperature)) for z in truth], labels
 
 
-def test_the_temperature_that_was_put_in_is_found_and_mends_the_calibration() -> None:
+def test_the_temperature_and_shift_that_were_put_in_are_found_and_mend_the_calibration() -> None:
     scores, labels = drawn(20_000, 3.0)
-    temperature = fit_temperature(scores, labels)
-    assert temperature == pytest.approx(3.0, rel=0.08)
-    mended = [Calibration(temperature=temperature).apply(score) for score in scores]
-    assert calibration_error(labels, mended) < 0.02 < 0.1 < calibration_error(labels, scores)
+    shifted = [1 / (1 + (1 - score) / score * math.exp(6.0)) for score in scores]
+    for raw, shift in ((scores, 0.0), (shifted, 2.0)):
+        found = fit_platt(raw, labels)
+        assert found.temperature == pytest.approx(3.0, rel=0.08)
+        assert found.shift == pytest.approx(shift, abs=0.1)
+        mended = [found.apply(score) for score in raw]
+        assert calibration_error(labels, mended) < 0.02 < 0.1 < calibration_error(labels, raw)
 
 
-def test_isotonic_mends_what_no_temperature_can() -> None:
+def test_scores_that_separate_the_labels_get_a_finite_map() -> None:
+    for scores, labels in (
+        ([0.1, 0.9], [0.0, 1.0]),
+        ([0.9, 0.1], [0.0, 1.0]),
+        ([0.0, 1.0], [1.0, 0.0]),
+        ([0.5], [1.0]),
+    ):
+        found = fit_platt(scores, labels)
+        mapped = [found.apply(score) for score in sorted([0.0, *scores, 1.0])]
+        assert mapped == sorted(mapped)
+        assert all(0 <= score <= 1 for score in mapped)
+
+
+def test_isotonic_mends_what_no_temperature_and_shift_can() -> None:
     rng = random.Random(1)
     scores = [rng.random() for _ in range(5000)]
-    labels = [float(rng.random() < 0.2 + 0.3 * (score > 0.6)) for score in scores]
+    labels = [float(rng.random() < 0.05 + 0.9 * (score > 0.2)) for score in scores]
     fitted = Calibration(knots=fit_isotonic(scores, labels))
     mended = [fitted.apply(score) for score in scores]
     assert calibration_error(labels, mended) < 0.02
-    sharpened = Calibration(temperature=fit_temperature(scores, labels))
-    assert calibration_error(labels, [sharpened.apply(score) for score in scores]) > 0.05
+    sharpened = fit_platt(scores, labels)
+    assert calibration_error(labels, [sharpened.apply(score) for score in scores]) > 0.03
 
 
 def test_isotonic_by_hand() -> None:
@@ -51,7 +67,7 @@ def test_isotonic_by_hand() -> None:
 @given(st.lists(st.tuples(st.floats(0, 1), st.sampled_from([0.0, 0.5, 1.0])), min_size=1, max_size=30))
 def test_a_calibration_never_turns_the_order_around(rows: list[tuple[float, float]]) -> None:
     scores, labels = ([row[at] for row in rows] for at in (0, 1))
-    fitted = Calibration(temperature=0.7, knots=fit_isotonic(scores, labels))
+    fitted = Calibration(temperature=0.7, shift=0.5, knots=fit_isotonic(scores, labels))
     mapped = [fitted.apply(score) for score in sorted(scores)]
     assert all(later >= sooner - 1e-9 for sooner, later in pairwise(mapped))
     assert all(0 <= score <= 1 for score in mapped)

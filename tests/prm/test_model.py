@@ -143,3 +143,24 @@ def test_the_encoder_of_the_training_is_the_encoder_of_the_scoring(tmp_path: Pat
     again = load_prm(str(tmp_path / "prm"))
     assert again.encoder.encode(PROBLEM, ["a", "b"]) == loaded.encoder.encode(PROBLEM, ["a", "b"])
     assert again.encoder.config.max_tokens == 99
+
+
+@pytest.mark.parametrize(
+    ("place", "message"),
+    [
+        ({"device": "cuda:9"}, "no device 'cuda:9'"),
+        ({"device": "gpu"}, "no device 'gpu'"),
+        ({"dtype": "float17"}, "no dtype 'float17'"),
+        ({"dtype": "int8"}, "no dtype 'int8'"),
+    ],
+)
+def test_a_device_or_dtype_that_is_not_there_is_named(tmp_path: Path, place: dict[str, str], message: str) -> None:
+    save_prm(built(), tmp_path / "prm")
+    with pytest.raises(UserError, match=message):
+        load_prm(str(tmp_path / "prm"), **place)
+
+
+def test_a_name_that_is_no_folder_is_said_to_be_none() -> None:
+    with pytest.raises(UserError, match="no model folder 'embedded'") as caught:
+        load_prm("embedded")
+    assert "'embedded'" not in str(caught.value).partition("folder 'embedded'")[2]

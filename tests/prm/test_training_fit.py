@@ -14,7 +14,7 @@ import torch
 from data.sources.arithmetic import draw_problem
 from data.steps import split_steps
 from prm import load_scorer
-from prm.evaluation import auc
+from prm.evaluation import BestOfN, auc
 from prm.labels import LabelledSolution, values_up_to
 from prm.model import build_prm, save_prm
 from prm.model_config import read_config
@@ -70,7 +70,7 @@ def test_a_short_training_finds_wrong_steps_and_is_saved_with_its_reading(tmp_pa
     assert config.blessed is None
 
 
-def test_steps_that_the_training_masked_have_no_say_in_the_temperature() -> None:
+def test_steps_that_the_training_masked_have_no_say_in_the_calibration() -> None:
     torch.set_num_threads(1)
     loaded = build_prm(str(EMBEDDED))
     torch.manual_seed(0)
@@ -82,9 +82,9 @@ def test_steps_that_the_training_masked_have_no_say_in_the_temperature() -> None
     for rule in ("mask", "keep"):
         loaded.config = loaded.config.model_copy(update={"training": CONFIG.model_copy(update={"after_error": rule})})
         fit_prm(loaded, told)
-        found[rule] = loaded.config.calibration.temperature
+        found[rule] = loaded.config.calibration
     fit_prm(loaded, dev)
-    assert found["mask"] == loaded.config.calibration.temperature != found["keep"]
+    assert found["mask"] == loaded.config.calibration != found["keep"]
 
 
 def sample(answer: str, *, correct: bool) -> Sample:
@@ -108,3 +108,11 @@ def test_a_model_that_chooses_worse_than_the_vote_is_saved_but_not_blessed(
     fit_prm(untrained, [], [list(reversed(group))])
     assert untrained.config.blessed is True
     assert not caplog.text
+
+
+@pytest.mark.parametrize(
+    ("greedy", "weighted", "blessed"), [(80.0, 80.0, True), (79.0, 95.0, False), (95.0, 79.0, False)]
+)
+def test_a_model_that_chooses_worse_in_either_way_is_not_blessed(greedy: float, weighted: float, blessed: bool) -> None:
+    found = BestOfN(pass_1=50.0, majority=80.0, greedy=greedy, weighted=weighted, pass_n=100.0)
+    assert found.never_below_vote is blessed

@@ -189,6 +189,8 @@ def test_soft_labels_stay_soft(tmp_path: Path) -> None:
     with gzip.open(file, "rt", encoding="utf-8") as stream:
         assert json.loads(stream.read())["labels"] == [0.75, 1.0]
     assert [path.name for path in tmp_path.iterdir()] == ["labels.jsonl.gz"]
+    # Byte 3 of the header: no name, which would be that of the unfinished file.
+    assert file.read_bytes()[3] == 0
 
 
 BAD: list[tuple[str, Row, str]] = [
