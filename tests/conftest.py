@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 
 from data.records import Kind, Origin, Problem, Provenance, Rationale
 from star.checkpoints import LoadedModel
+
+if "PYTEST_XDIST_WORKER" in os.environ:
+    # Read when torch is loaded: workers that each take all cores wait for one another.
+    os.environ["OMP_NUM_THREADS"] = "1"
 
 
 @pytest.fixture(scope="session")
