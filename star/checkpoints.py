@@ -1,7 +1,8 @@
 """Model folders: loading with errors that say what is missing, saving with provenance and parent.
 
 A checkpoint is an ordinary transformers folder (safetensors, tokenizer) plus `provenance.json`. Weights are only ever
-read from safetensors, remote code is never run. `embedded` names the tiny model that ships with the package.
+read from safetensors, remote code is never run. `embedded` and `embedded-addition` name models that ship with the
+package.
 """
 
 from __future__ import annotations
@@ -17,6 +18,8 @@ from data.model_folder import check_folder, is_local, weights_revision
 
 EMBEDDED = Path(__file__).parent / "assets" / "tiny"
 """Folder of the embedded model; made by `python -m star.embedded`."""
+_SHIPPED = {"embedded": EMBEDDED, "embedded-addition": EMBEDDED.with_name("addition")}
+"""Model names that mean a folder of this package."""
 
 PROVENANCE = "provenance.json"
 
@@ -33,8 +36,8 @@ class LoadedModel:
 
 
 def resolve(name: str) -> str:
-    """A model name as a path or hub id: `embedded` becomes its folder."""
-    return str(EMBEDDED) if name == "embedded" else os.path.expanduser(name)
+    """A model name as a path or hub id: that of an embedded model becomes its folder."""
+    return str(_SHIPPED[name]) if name in _SHIPPED else os.path.expanduser(name)
 
 
 def load_checkpoint(
@@ -43,7 +46,7 @@ def load_checkpoint(
     """Load a causal LM for inference or training.
 
     Args:
-        name: `embedded`, a local folder, or a hub id.
+        name: `embedded`, `embedded-addition`, a local folder, or a hub id.
         revision: hub commit, tag or branch.
         dtype: `float32`, `bfloat16`, or `auto` (bfloat16 on a GPU, float32 elsewhere).
         device: a torch device, or `auto` (an accelerator if there is one).

@@ -110,6 +110,12 @@ def _read_arithmetic(options: Mapping[str, Any], split: str) -> Iterator[Problem
     return read_arithmetic(options, split)
 
 
+def _read_addition(options: Mapping[str, Any], split: str) -> Iterator[Problem | Reject]:
+    from data.sources.addition import read_addition
+
+    return read_addition(options, split)
+
+
 def _read_reasoning_gym(options: Mapping[str, Any], split: str) -> Iterator[Problem | Reject]:
     from data.sources.reasoning_gym_tasks import read_reasoning_gym
 
@@ -117,6 +123,7 @@ def _read_reasoning_gym(options: Mapping[str, Any], split: str) -> Iterator[Prob
 
 
 GENERATED: dict[str, Callable[[Mapping[str, Any], str], Iterator[Problem | Reject]]] = {
+    "addition": _read_addition,
     "arithmetic": _read_arithmetic,
     "reasoning_gym": _read_reasoning_gym,
 }
