@@ -12,6 +12,7 @@ from pydantic import Field, model_validator
 from data.config import Config
 from data.errors import UserError
 from data.records import Kind, Problem
+from data.sources import check_source
 from pipelines.overrides import apply_override, checked
 from pipelines.recipe import ModelConfig, Recipe, SamplingConfig, SourceConfig
 
@@ -19,9 +20,8 @@ PROMPTS = {Kind.MATH: "math", Kind.CHOICE: "choice", Kind.CODE: "code"}
 """The template of a benchmark that names none, by the kind of its problems."""
 EVALUATION_PROMPTS = {"arithmetic": "arithmetic", "addition": "arithmetic"}
 """The same for sources whose problems are bare expressions."""
-
-
-SAMPLING = SamplingConfig(n=1, temperature=0.8, max_tokens=512)
+SAMPLING = SamplingConfig(n=1, temperature=0.8, max_tokens=400)
+"""Leaves room for the prompt in the context of the embedded models, 512 tokens."""
 
 
 class EvalEngineConfig(Config):
@@ -132,11 +132,13 @@ def benchmarks_from(
         limit: problems of each, drawn by hash.
 
     Raises:
-        UserError: a path names no benchmark, or one is named twice.
+        UserError: a benchmark is unknown or named twice, or a path names none.
     """
     wanted = [name.strip() for word in names for name in word.split(",") if name.strip()]
     if not wanted or len(set(wanted)) < len(wanted):
         raise UserError("name each benchmark once.", "Give e.g. --benchmark gsm8k,svamp.")
+    for name in wanted:
+        check_source(name)
     places = dict(_pair(path, wanted) for path in paths)
     settings: dict[str, Any] = {}
     for option in options:

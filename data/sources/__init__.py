@@ -160,7 +160,8 @@ def read_problems(
         if split not in ("train", "test"):
             raise InputError(f"source '{name}' has no split '{split}'.", "Use train or test.")
         return GENERATED[name](settings, split)
-    source = _find_source(name)
+    check_source(name)
+    source = SOURCES[name]
     _check_options(name, settings)
     if name == "local":
         source = dataclasses.replace(source, parse=local_parser(columns, settings.get("kind", "")))
@@ -173,14 +174,13 @@ def read_problems(
     return read_tables(tables, reader)
 
 
-def _find_source(name: str) -> Source:
-    if name in SOURCES:
-        return SOURCES[name]
+def check_source(name: str) -> None:
+    """Raise an InputError that names the nearest source if there is none of this name."""
     known = [*SOURCES, *GENERATED]
-    near = difflib.get_close_matches(name, known, n=1)
-    raise InputError(
-        f"there is no source '{name}'.", f"Did you mean '{near[0]}'?" if near else f"Use one of {', '.join(known)}."
-    )
+    if name not in known:
+        near = difflib.get_close_matches(name, known, n=1)
+        cure = f"Did you mean '{near[0]}'?" if near else f"Use one of {', '.join(known)}."
+        raise InputError(f"there is no source '{name}'.", cure)
 
 
 def _check_options(name: str, options: Mapping[str, Any]) -> None:

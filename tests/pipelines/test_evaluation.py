@@ -194,6 +194,14 @@ def test_the_embedded_model_is_evaluated_twice_to_the_same_digits_a_scorer_choos
     assert any(file.startswith("records/step_scores") for file in records(tmp_path / "one"))
 
 
+def test_the_embedded_model_needs_no_settings(tmp_path: Path) -> None:
+    benchmarks = benchmarks_from(["arithmetic"], [], [], [], limit=4)
+    found = result_json(
+        write_result(evaluate_model(config_from("embedded", "transformers", benchmarks, {}, []), tmp_path))
+    )
+    assert found["benchmarks"][0]["figures"]["greedy"]["n"] == 4
+
+
 def test_the_folder_of_a_run_is_refused_whatever_is_asked(tmp_path: Path) -> None:
     run = RunFolder.open(tmp_path / "run", load_recipe("quickstart"))
     run.close()
@@ -234,6 +242,7 @@ def test_benchmarks_of_a_command_line_find_their_files() -> None:
         ("eval embedded -b gsm9k", "Did you mean 'gsm8k'"),
         ("eval embedded -b gsm8k,svamp --path x.jsonl", "NAME=FILE"),
         ("eval embedded -b gsm8k --path x.jsonl", "no file 'x.jsonl'"),
+        ("eval embedded -b arithmtic", "Did you mean 'arithmetic'"),
         ("eval embedded -b arithmetic sampling.max_tokes=3", "Did you mean 'sampling.max_tokens'"),
         ("eval nothing.json -b arithmetic --engine scripted", "no script file"),
         ("eval embedded -b arithmetic --scorer prm", "samples is below 2"),
