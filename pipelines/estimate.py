@@ -7,7 +7,6 @@ PPO, preference training) is not in it.
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from statistics import fmean
 from data.ids import derive_seed
 from data.prompts import PromptTemplate
 from data.records import Problem, Status
+from pipelines.machine import use_threads
 from pipelines.policy import Policy
 from pipelines.progress import say
 from pipelines.recipe import Recipe
@@ -102,10 +102,7 @@ def run_pilot(recipe: Recipe, policy: Policy, template: PromptTemplate, problems
         template: of the prompts.
         problems: those that are trained on.
     """
-    import torch
-
-    # As many threads as the run will take.
-    torch.set_num_threads(recipe.threads or len(os.sched_getaffinity(0)))
+    use_threads(recipe.threads)  # As many as the run will take.
     n = recipe.sampling.n
     wanted = ceil(min(recipe.engine.batch_size, recipe.shard_size * n) / n)
     chosen = sorted(problems, key=lambda problem: derive_seed("estimate", recipe.seed, problem.id))[:wanted]

