@@ -2,8 +2,8 @@
 
     python tests/benchmarks/addition.py [--out FOLDER] [--runs FOLDER] [SEED ...]
 
-Each seed is the recipe `addition` with problems, evaluation problems, samples and training orders drawn anew, and takes
-12 to 18 minutes of a busy core. The measure, over the lengths (numbers of digits) of which the base gets less than half:
+Each seed is the recipe `addition` with problems, evaluation problems, samples and training orders drawn anew; 12 to 18
+minutes of a busy core. The measure, over the lengths (numbers of digits) of which the base gets less than half right:
 
 - a length *rises* in the first round whose model gets at least half of its held-out sums right, greedily; one that
   never does counts as rising in the round after the last, and is reported as such;
