@@ -1,4 +1,9 @@
-"""What runs: command line, recipes, run folder, stages, evaluation, report."""
+"""What runs: the command line, recipes, the run folder and the main job; jobs of their own lie in folders.
+
+stages · what a run is made of        evaluation · models on benchmarks
+prm · jobs of the reward model        ppo · PPO as a job
+curation · what is done with the data of a run        report · pages about a run
+"""
 
 from __future__ import annotations
 

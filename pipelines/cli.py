@@ -12,7 +12,10 @@ from typing import Annotated
 
 import typer
 
-from pipelines import data_commands, eval_commands, ppo_commands, prm_commands
+from pipelines.curation import commands as curation_commands
+from pipelines.evaluation import commands as evaluation_commands
+from pipelines.ppo import commands as ppo_commands
+from pipelines.prm import commands as prm_commands
 
 app = typer.Typer(
     name="stepstar",
@@ -106,15 +109,15 @@ def report(folder: Annotated[Path, typer.Argument(help="A run folder.")]) -> Non
     \b
     stepstar report runs/quickstart
     """
-    from pipelines.eval_folder import EvalFolder, is_evaluation
+    from pipelines.evaluation.folder import EvalFolder, is_evaluation
 
     if is_evaluation(folder):
-        from pipelines.eval_report import write_result
+        from pipelines.evaluation.report import write_result
 
         write_result(EvalFolder.read(folder))
         print(folder / "eval.html")
         return
-    from pipelines.report import write_report
+    from pipelines.report.page import write_report
     from pipelines.run_dir import RunFolder
 
     print(write_report(RunFolder.read(folder)))
@@ -154,14 +157,14 @@ app.command("train-prm")(prm_commands.train_prm)
 app.command()(ppo_commands.ppo)
 app.command("eval-prm")(prm_commands.eval_prm)
 app.command()(prm_commands.label)
-app.command()(data_commands.export)
-app.command()(data_commands.lineage)
-app.command()(data_commands.quarantine)
-app.command()(data_commands.decontaminate)
-app.command("eval")(eval_commands.evaluate)
-app.command()(eval_commands.compare)
-app.command()(eval_commands.rescore)
-app.command()(eval_commands.audit)
+app.command()(curation_commands.export)
+app.command()(curation_commands.lineage)
+app.command()(curation_commands.quarantine)
+app.command()(curation_commands.decontaminate)
+app.command("eval")(evaluation_commands.evaluate)
+app.command()(evaluation_commands.compare)
+app.command()(evaluation_commands.rescore)
+app.command()(evaluation_commands.audit)
 
 
 def main() -> None:

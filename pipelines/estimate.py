@@ -17,10 +17,10 @@ from data.ids import derive_seed
 from data.prompts import PromptTemplate
 from data.records import Problem, Status
 from pipelines.machine import use_threads
-from pipelines.policy import Policy
 from pipelines.progress import say
 from pipelines.recipe import Recipe
-from pipelines.verification import check_texts
+from pipelines.stages.policy import Policy
+from pipelines.stages.verification import check_texts
 from star.generation import Completion, Request
 
 _STEPS = 2

@@ -11,13 +11,13 @@ from __future__ import annotations
 from pathlib import Path
 
 from data.records import Status
-from pipelines.policy import Policy, trained_policy
-from pipelines.ppo import PPO_POLICY
 from pipelines.progress import say
 from pipelines.recipe import Recipe
-from pipelines.report import write_report
+from pipelines.report.page import write_report
 from pipelines.run import run_recipe
 from pipelines.run_dir import RunFolder
+from pipelines.stages.policy import Policy, trained_policy
+from pipelines.stages.ppo import PPO_POLICY
 from star.promotion import PromotionConfig, decide_promotion
 
 NOTE = "outer_rounds"

@@ -1,6 +1,6 @@
 """The main job: problems to verified rationales, a trained generator, a dataset and a report, in STaR rounds.
 
-    problems ── rounds (`pipelines.arm`) ── step labels and near-misses ── dataset ── report
+    problems ── rounds (`pipelines.stages.arm`) ── step labels and near-misses ── dataset ── report
 
 Every round trains from the base again (asserted). A second arm without rationalization shares the first round's
 samples, which come from the same base with the same seeds.
@@ -15,21 +15,21 @@ from typing import Any
 
 from data.prompts import PromptTemplate
 from data.records import Problem
-from pipelines.arm import STAR, WITHOUT, Arm
-from pipelines.dataset import write_dataset
-from pipelines.labels import write_labels
 from pipelines.machine import computing_pins
-from pipelines.policy import Policy, base_policy
-from pipelines.ppo import PpoStage, prm_scores
-from pipelines.preference import PreferenceStage, RewardModelStage
-from pipelines.prm_stage import PrmStage
-from pipelines.problems import load_problems, split_dev
 from pipelines.progress import AttemptLog, say
 from pipelines.recipe import Recipe
-from pipelines.report import write_report
+from pipelines.report.page import write_report
 from pipelines.run_dir import RunFolder
-from pipelines.stages import Context, evaluate
-from pipelines.training import Training
+from pipelines.stages.arm import STAR, WITHOUT, Arm
+from pipelines.stages.dataset import write_dataset
+from pipelines.stages.labels import write_labels
+from pipelines.stages.policy import Policy, base_policy
+from pipelines.stages.ppo import PpoStage, prm_scores
+from pipelines.stages.preference import PreferenceStage, RewardModelStage
+from pipelines.stages.prm import PrmStage
+from pipelines.stages.problems import load_problems, split_dev
+from pipelines.stages.sampling import Context, evaluate
+from pipelines.stages.training import Training
 
 
 def run_recipe(recipe: Recipe, root: Path, *, fresh: bool = False, start: Policy | None = None) -> RunFolder:

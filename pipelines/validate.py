@@ -12,10 +12,10 @@ from data.errors import UserError
 from data.prompts import PromptTemplate
 from data.records import FinishReason, Kind, Problem, Status
 from pipelines.estimate import estimate, run_pilot
-from pipelines.policy import Policy, base_policy
-from pipelines.problems import Reading, check_reading, count_rejects, read_both, split_dev
 from pipelines.recipe import Recipe
-from pipelines.verification import check_texts
+from pipelines.stages.policy import Policy, base_policy
+from pipelines.stages.problems import Reading, check_reading, count_rejects, read_both, split_dev
+from pipelines.stages.verification import check_texts
 from star.rationalize import hint_of
 from verifiers import check_gold
 

@@ -25,8 +25,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from pipelines.recipe import load_recipe
+from pipelines.report.summary import summarize
 from pipelines.run import run_recipe
-from pipelines.summary import summarize
 
 RESULTS = Path(__file__).parent / "results"
 ARMS = {"star": "with rationalization", "no_rationalization": "without rationalization"}

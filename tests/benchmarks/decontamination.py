@@ -21,7 +21,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from pipelines.decontamination import decontaminate_file
+from pipelines.curation.decontamination import decontaminate_file
 
 _PLANTED = 1000
 

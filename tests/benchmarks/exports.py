@@ -23,11 +23,11 @@ from data.prompts import PromptTemplate
 from data.records import FinishReason, Origin, Problem, Provenance, Rationale, Status, Verdict
 from data.run_records import Selection
 from data.steps import split_steps
-from pipelines.export import ExportJob, export_run
-from pipelines.labels import write_labels
+from pipelines.curation.export import ExportJob, export_run
 from pipelines.recipe import load_recipe
 from pipelines.run_dir import RunFolder
-from pipelines.stages import Context
+from pipelines.stages.labels import write_labels
+from pipelines.stages.sampling import Context
 
 _MADE_BY = Provenance(
     model="embedded", revision="r", engine="scripted", prompt_hash="p", sampling="{}", seed=1, round=0, code_version="0"

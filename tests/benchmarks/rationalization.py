@@ -14,8 +14,8 @@ import tempfile
 from pathlib import Path
 
 from pipelines.recipe import load_recipe
+from pipelines.report.summary import summarize
 from pipelines.run import run_recipe
-from pipelines.summary import summarize
 
 ARMS = ("base", "no_rationalization", "star")
 

@@ -27,10 +27,10 @@ from data.batching import batched
 from data.records import FinishReason, Origin, Problem, Provenance, Rationale
 from data.sources import Reject, read_problems
 from data.steps import split_steps
-from pipelines.eval_folder import EvalFolder
-from pipelines.eval_settings import BenchmarkConfig, config_from
-from pipelines.eval_stage import SAMPLES, problems_unit, unit_prefix
-from pipelines.verification import check_rationales, final_answer
+from pipelines.evaluation.folder import EvalFolder
+from pipelines.evaluation.settings import BenchmarkConfig, config_from
+from pipelines.evaluation.stage import SAMPLES, problems_unit, unit_prefix
+from pipelines.stages.verification import check_rationales, final_answer
 
 ENDINGS = (
     "#### {}", "The answer is {}.", "So the answer is \\boxed{{{}}}.", "**Answer: ${}**", "Therefore, {} in total.",

@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from pipelines.recipe import load_recipe
+from pipelines.report.summary import last_promoted, summarize
 from pipelines.run import run_recipe
-from pipelines.summary import last_promoted, summarize
 
 VARIANTS = ("star", "star-no-rationalization", "rft", "rest-em", "b-star", "expert-iteration")
 

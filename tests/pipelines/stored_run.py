@@ -9,12 +9,12 @@ from data.prompts import PromptTemplate
 from data.records import FinishReason, Origin, Problem, Provenance, Rationale, StepScores
 from data.run_records import Selection
 from data.steps import split_steps
-from pipelines.dataset import kept_rationales, write_dataset
-from pipelines.labels import write_labels
 from pipelines.recipe import load_recipe
 from pipelines.run_dir import RunFolder
-from pipelines.stages import Context
-from pipelines.verification import check_rationales, final_answer
+from pipelines.stages.dataset import kept_rationales, write_dataset
+from pipelines.stages.labels import write_labels
+from pipelines.stages.sampling import Context
+from pipelines.stages.verification import check_rationales, final_answer
 
 BASE, TRAINED, PRM = "base-revision", "trained-revision", "prm-revision"
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from data.prompts import PromptTemplate
 from data.records import Problem
 from pipelines.estimate import Pilot, estimate, run_pilot
-from pipelines.policy import base_policy
-from pipelines.problems import read_both
 from pipelines.recipe import load_recipe
+from pipelines.stages.policy import base_policy
+from pipelines.stages.problems import read_both
 
 
 def pilot(**changes: float) -> Pilot:

@@ -6,7 +6,7 @@ import pytest
 
 from data.errors import UserError
 from pipelines.overrides import settings_from, split_words
-from pipelines.prm_settings import PrmSettings
+from pipelines.prm.settings import PrmSettings
 
 
 def test_overrides_reach_nested_settings_and_keep_their_types() -> None:

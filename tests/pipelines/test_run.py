@@ -131,8 +131,8 @@ def test_the_dataset_loads_and_every_row_ends_in_the_gold_answer(whole: tuple[Pa
 
 def test_every_problem_is_accounted_for_once_a_round_and_rounds_train_from_the_base(whole: tuple[Path, int]) -> None:
     from data.model_folder import weights_revision
-    from pipelines.problems import split_dev
-    from pipelines.summary import summarize
+    from pipelines.report.summary import summarize
+    from pipelines.stages.problems import split_dev
     from star.checkpoints import EMBEDDED
 
     run = RunFolder.read(whole[0])

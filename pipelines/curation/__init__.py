@@ -1,0 +1,1 @@
+"""What is done with a run's data: lineage, quarantine, decontamination, exports."""

@@ -1,0 +1,1 @@
+"""Models on benchmarks: drawn, checked, measured with intervals, compared, and graded again."""

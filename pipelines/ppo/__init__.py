@@ -1,0 +1,1 @@
+"""PPO as a job of its own."""

@@ -1,0 +1,1 @@
+"""Pages about a run, each one self-contained file: the report and the audit of single steps."""

@@ -1,0 +1,103 @@
+"""`report.html`: one self-contained file. Everything a model wrote is escaped, and the page may load nothing remote."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from data.run_records import LeakTest
+from data.store import write_atomic
+from pipelines.progress import say
+from pipelines.report.figures import all_figures
+from pipelines.report.summary import PPO, Summary, last_promoted, summarize
+from pipelines.run_dir import RunFolder
+from verifiers.metrics import Interval
+
+TEMPLATE = Path(__file__).parent / "report.html.jinja"
+
+
+def percent(value: float) -> str:
+    """A share as a percentage with one decimal."""
+    return f"{100 * value:.1f} %"
+
+
+def duration(seconds: float) -> str:
+    """Seconds as people say them."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.1f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
+def verdict_line(summary: Summary) -> str:
+    """One sentence: did it work, by how much, how sure."""
+    if summary.gain is None:
+        return "The run has not finished a round yet."
+    last = last_promoted(summary, {place[:2] for place in summary.accuracy})
+    assert last is not None
+    gain, base, after = summary.gain, summary.accuracy["base", 0, "all"], summary.accuracy[*last, "all"]
+    if last == ("base", 0):
+        return "The gate turned every round down: the base is what the run ends with."
+    what = "on the target difficulties " if any(summary.targets) else ""
+    return f"Held-out accuracy {what}went from {percent(base.mean)} to {percent(after.mean)}: {_points(gain)}"
+
+
+def ppo_line(summary: Summary) -> str:
+    """One sentence on what PPO bought; empty without it."""
+    if summary.ppo_gain is None:
+        return ""
+    after = next(interval for place, interval in summary.accuracy.items() if place[0] == PPO and place[2] == "all")
+    return f"PPO took the last promoted policy to {percent(after.mean)}: {_points(summary.ppo_gain)}"
+
+
+def _points(gain: Interval) -> str:
+    excludes = gain.low > 0 or gain.high < 0
+    sure = "The interval excludes zero." if excludes else "The interval includes zero: no effect is shown."
+    return (
+        f"{100 * gain.mean:+.1f} points (95 % interval {100 * gain.low:+.1f} to {100 * gain.high:+.1f}, paired over "
+        f"the same problems). {sure}"
+    )
+
+
+def _totals(summary: Summary) -> dict[str, float]:
+    costs = summary.costs.values()
+    return {"seconds": sum(cost["seconds"] for cost in costs), "tokens": sum(cost["tokens"] for cost in costs)}
+
+
+def _figure_html(figure: Any) -> str:
+    return str(
+        figure.to_html(full_html=False, include_plotlyjs=False, config={"displayModeBar": False, "responsive": True})
+    )
+
+
+def render_report(summary: Summary) -> str:
+    """The page as text."""
+    from jinja2 import Environment, StrictUndefined
+    from markupsafe import Markup
+    from plotly.offline import get_plotlyjs
+
+    environment = Environment(undefined=StrictUndefined, autoescape=True, trim_blocks=True, lstrip_blocks=True)
+    environment.filters |= {"percent": percent, "duration": duration}
+    template = environment.from_string(TEMPLATE.read_text(encoding="utf-8"))
+    # Markup: these two come from plotly and from our own numbers, never from a model's text.
+    figures = [Markup(_figure_html(figure)) for figure in all_figures(summary)]
+    return template.render(
+        summary=summary,
+        verdict=verdict_line(summary),
+        ppo_verdict=ppo_line(summary),
+        totals=_totals(summary),
+        leak_tests=list(LeakTest),
+        near_miss_modes=sorted({mode for mode, _ in summary.near_misses}),
+        near_miss_kinds=sorted({kind for _, kind in summary.near_misses}),
+        figures=figures,
+        plotly=Markup(get_plotlyjs()),
+    )
+
+
+def write_report(run: RunFolder) -> Path:
+    """Write `report.html` of a run, say its headline, and return its path."""
+    file, summary = run.root / "report.html", summarize(run)
+    write_atomic(file, render_report(summary).encode("utf-8", "replace"))
+    say(verdict_line(summary))
+    if summary.ppo_gain:
+        say(ppo_line(summary))
+    return file

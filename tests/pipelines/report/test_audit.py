@@ -1,0 +1,117 @@
+"""The audit page and the labels that come back from it, without a browser."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from data.errors import UserError
+from pipelines.prm.label_files import read_label_rows
+from pipelines.prm.labelling import LabelCounts, label_from_audit
+from pipelines.report.audit import write_audit
+from pipelines.report.audit_traces import add_scores, read_traces
+from pipelines.run_dir import RunFolder
+from tests.pipelines.audit_folders import HOSTILE, write_run
+
+
+def test_every_trace_stands_in_the_page_with_all_that_is_known_of_it(tmp_path: Path) -> None:
+    run = write_run(tmp_path / "run", ["a", "b", "c"])
+    found = read_traces([RunFolder.read(run.root)], 100)
+    assert found.total == len(found.traces) == 6
+    kept = [trace for trace in found.traces if trace.selection and trace.selection.kept]
+    assert len(kept) == 3
+    for trace in kept:
+        assert trace.scores["prm"][1:] == [0.8, 0.8]
+        assert trace.labels["symbolic"] == [1.0, None, None]
+    # Where no label is stored, what the step states is judged: 2+1=99 is wrong.
+    assert all(trace.labels["symbolic"][0] == 0.0 for trace in found.traces if trace not in kept)
+    assert [trace.leaks for trace in found.traces if trace.leaks] == [["phrase"]]
+
+
+def test_one_more_scorer_scores_every_trace_that_it_can_read(tmp_path: Path) -> None:
+    from prm import load_scorer
+    from prm.encode import EncoderConfig
+    from prm.model import build_prm, save_prm
+    from prm.model_config import ModelForm
+    from star.checkpoints import EMBEDDED
+
+    save_prm(build_prm(str(EMBEDDED), ModelForm(), EncoderConfig(), seed=1), tmp_path / "other-prm")
+    run = write_run(tmp_path / "run", ["5-4=1", "6-4=2"])
+    found = read_traces([RunFolder.read(run.root)], 100)
+    add_scores(found, load_scorer(str(tmp_path / "other-prm")))
+    for trace in found.traces:
+        assert len(trace.scores["other-prm"]) == len(trace.rationale.steps)
+    assert sum("prm" in trace.scores for trace in found.traces) == 2
+
+
+def test_whole_problems_are_drawn_and_those_of_both_folders_first(tmp_path: Path) -> None:
+    one = write_run(tmp_path / "one", ["a", "b", "c", "d"], "one")
+    other = write_run(tmp_path / "other", ["a", "x", "c", "y"], "other")
+    found = read_traces([RunFolder.read(one.root), RunFolder.read(other.root)], 8)
+    assert len(found.traces) == 8
+    by_problem: dict[str, set[str]] = {}
+    for trace in found.traces:
+        by_problem.setdefault(trace.rationale.problem_id, set()).add(trace.run)
+    assert list(by_problem.values()) == [{"one", "other"}] * 2
+    assert len(read_traces([RunFolder.read(one.root)], 1).traces) == 2
+
+
+def test_the_page_holds_hostile_text_as_data_and_allows_nothing_but_its_own_script(tmp_path: Path) -> None:
+    run = write_run(tmp_path / "run", HOSTILE)
+    page = write_audit([run.root]).read_text(encoding="utf-8")
+    scripts = re.findall(r"<script[^>]*>", page)
+    assert scripts == ['<script type="application/json" id="data">', "<script>"]
+    own = page.rpartition("<script>")[2].partition("</script>")[0]
+    digest = base64.b64encode(hashlib.sha256(own.encode()).digest()).decode()
+    policy = re.search(r'Content-Security-Policy" content="([^"]*)"', page)
+    assert policy is not None
+    assert f"script-src &#39;sha256-{digest}&#39;" in policy[1]
+    assert "default-src &#39;none&#39;" in policy[1]
+    assert "unsafe" not in policy[1]
+    data = json.loads(page.partition('id="data">')[2].partition("</script>")[0])
+    texts = "\n".join(step for trace in data["traces"] for step in trace["s"])
+    assert all(text.splitlines()[0] in texts for text in HOSTILE)
+
+
+def test_a_page_that_would_grow_too_large_leaves_out_its_last_problems_and_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pipelines.report.audit.MAX_BYTES", 40_000)
+    run = write_run(tmp_path / "run", [f"{number} " + "<b>ä</b> " * 30 for number in range(40)])
+    page = write_audit([run.root])
+    text = page.read_text(encoding="utf-8").partition('id="data">')[2].partition("</script>")[0]
+    data = json.loads(text)
+    assert 36_000 < len(text.encode()) <= 40_100
+    assert data["total"] == 80
+    assert 0 < len(data["traces"]) < 80
+    assert {trace["p"] for trace in data["traces"]} == set(range(len(data["problems"])))
+    assert all(data["problems"][trace["p"]]["g"] == trace["x"] for trace in data["traces"])
+
+
+def audit_rows(file: Path, *rows: dict[str, object]) -> Path:
+    base: dict[str, object] = {"problem": "1+1=?", "steps": ["1+1=2", "#### 2"], "source": "human"}
+    file.write_text("".join(json.dumps(base | row) + "\n" for row in rows))
+    return file
+
+
+def test_decisions_come_back_as_human_labels_the_last_one_holding(tmp_path: Path) -> None:
+    file = audit_rows(tmp_path / "audit.jsonl", {"values": [0, None]}, {"values": [1, 0], "ratings": [1, -1]})
+    counts: LabelCounts = label_from_audit(file, tmp_path / "labels.jsonl")
+    assert (counts.solutions, dict(counts.steps)) == (1, {"right": 1, "wrong": 1})
+    rows = [one for _, ones in read_label_rows(str(tmp_path / "labels.jsonl"), "auto", counts.unusable) for one in ones]
+    assert [(row.source, row.values, row.ratings) for row in rows] == [("human", (1.0, 0.0), (1, -1))]
+
+
+@pytest.mark.parametrize(
+    ("rows", "words"),
+    [([{"values": [1, 2]}], "bad_label"), ([{"values": [1, 1], "source": "judge"}], "no decisions"), ([], "is empty")],
+)
+def test_what_is_no_decision_is_refused(rows: list[dict[str, object]], words: str, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=words):
+        label_from_audit(audit_rows(tmp_path / "audit.jsonl", *rows), tmp_path / "labels.jsonl")
+    assert not (tmp_path / "labels.jsonl").exists()
