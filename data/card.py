@@ -7,16 +7,13 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-_CARD = """---
+_HEAD = """---
 configs:
-- config_name: default
-  data_files:
-  - split: train
-    path: data/train-*.parquet
-{near_miss_config}license: {licence}
+{configs}
+license: {licence}
 size_categories:
 - {size}
 tags:
@@ -24,7 +21,8 @@ tags:
 - process-supervision
 - stepstar
 ---
-# {name}
+"""
+_CARD = """# {name}
 
 {n_rows} verified rationales of {n_problems} problems, made by stepstar {version}.
 
@@ -49,11 +47,6 @@ run's own process reward model, null if it had none.
 """
 
 
-_NEAR_MISS_CONFIG = """- config_name: near_misses
-  data_files:
-  - split: train
-    path: near_misses/train-*.parquet
-"""
 _NEAR_MISS_TEXT = """
 `load_dataset(..., "near_misses")`: {n} solutions made wrong by one slip (`made_by` says which), for training process
 reward models, never generators. `step_labels` is 1 before the slip, 0 at it and null after it; {n_right} of them end in
@@ -75,39 +68,82 @@ def licence_id(found: set[str]) -> str:
     return only if re.fullmatch(r"[a-z0-9][a-z0-9.-]*", only) else "other"
 
 
-def dataset_card(
-    name: str, rows: Sequence[dict[str, Any]], near_misses: Sequence[dict[str, Any]] = (), *, version: str
-) -> str:
+def card_head(files: Mapping[str, Mapping[str, str]], licences: set[str], n_rows: int) -> str:
+    """The front matter of a card.
+
+    Args:
+        files: config to the path of each of its splits.
+        licences: of the rows.
+        n_rows: how many there are.
+    """
+    configs = [
+        f"- config_name: {config}\n  data_files:"
+        + "".join(f"\n  - split: {split}\n    path: {path}" for split, path in splits.items())
+        for config, splits in files.items()
+    ]
+    return _HEAD.format(configs="\n".join(configs), licence=licence_id(licences), size=size_category(n_rows))
+
+
+def count_lines(counts: Iterable[tuple[tuple[str, str], int]]) -> str:
+    """Table rows of (column, value) and how many rows of the data have it."""
+    return "\n".join(f"| {column} = {value or '(none)'} | {n} |" for (column, value), n in counts)
+
+
+def model_lines(models: Mapping[tuple[str, str, str], int]) -> str:
+    """Table rows of models: name, revision, sampling, and how many rows of the data they wrote."""
+    rows = sorted(models.items())
+    return "\n".join(f"| {model} | {revision} | `{sampling}` | {n} |" for (model, revision, sampling), n in rows)
+
+
+class CardCounts:
+    """What a card says of the rows of a dataset, counted while they are written."""
+
+    def __init__(self) -> None:
+        self.n = self.n_right = 0
+        self.values: Counter[tuple[str, str]] = Counter()
+        """(column, value) to rows."""
+        self.models: Counter[tuple[str, str, str]] = Counter()
+        self.licences: set[str] = set()
+        self.n_problems = 0
+        self._problem = ""
+
+    def counted(self, rows: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+        """The same rows; those of one problem must follow each other."""
+        for row in rows:
+            self.n += 1
+            self.n_right += row["final_answer"] == row["answer"]
+            self.n_problems += row["problem_id"] != self._problem
+            self._problem = row["problem_id"]
+            self.licences.add(str(row["licence"]))
+            if "origin" in row:
+                self.values.update((column, str(row[column]) or "(none)") for column in _COUNTED)
+                self.models[row["model"], row["model_revision"], row["sampling"]] += 1
+            yield row
+
+
+_COUNTED = ("origin", "source", "licence", "difficulty", "round")
+"""Columns whose values the card counts."""
+
+
+def dataset_card(name: str, rows: CardCounts, near_misses: CardCounts, *, version: str) -> str:
     """Markdown card of a dataset.
 
     Args:
         name: title.
-        rows: the dataset's rows, as written.
-        near_misses: the rows of its second part, as written; may be empty.
+        rows: of the dataset, counted.
+        near_misses: of its second part, counted; there may be none.
         version: of stepstar.
     """
-    lines = []
-    for column in ("origin", "source", "licence", "difficulty", "round"):
-        counts = Counter(str(row[column]) or "(none)" for row in rows)
-        lines += [f"| {column} = {value} | {count} |" for value, count in sorted(counts.items())]
-    models = Counter((row["model"], row["model_revision"], row["sampling"]) for row in rows)
-    table = [
-        f"| {model} | {revision} | `{sampling}` | {count} |"
-        for (model, revision, sampling), count in sorted(models.items())
-    ]
-    return _CARD.format(
-        size=size_category(len(rows)),
-        licence=licence_id({str(row["licence"]) for row in rows}),
+    files = {"default": {"train": "data/train-*.parquet"}}
+    if near_misses.n:
+        files["near_misses"] = {"train": "near_misses/train-*.parquet"}
+    counts = sorted(rows.values.items(), key=lambda entry: (_COUNTED.index(entry[0][0]), entry[0][1]))
+    return card_head(files, rows.licences, rows.n) + _CARD.format(
         name=name,
-        n_rows=len(rows),
-        near_miss_config=_NEAR_MISS_CONFIG if near_misses else "",
-        near_miss_text=_NEAR_MISS_TEXT.format(
-            n=len(near_misses), n_right=sum(row["final_answer"] == row["answer"] for row in near_misses)
-        )
-        if near_misses
-        else "",
+        n_rows=rows.n,
+        near_miss_text=_NEAR_MISS_TEXT.format(n=near_misses.n, n_right=near_misses.n_right) if near_misses.n else "",
         version=version,
-        n_problems=len({row["problem_id"] for row in rows}),
-        counts="\n".join(lines),
-        models="\n".join(table),
+        n_problems=rows.n_problems,
+        counts=count_lines(counts),
+        models=model_lines(rows.models),
     )

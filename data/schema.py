@@ -9,9 +9,9 @@ from __future__ import annotations
 import dataclasses
 import types
 import typing
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from enum import Enum
-from functools import cache
+from functools import cache, partial
 from typing import Any, TypeVar
 
 import pyarrow as pa
@@ -83,7 +83,13 @@ def _plain(value: Any) -> Any:
 
 def to_row(record: Any) -> dict[str, Any]:
     """A record as a plain dict, nested records too."""
-    return {field.name: _plain(getattr(record, field.name)) for field in dataclasses.fields(record)}
+    kind: Any = type(record)
+    return {name: _plain(getattr(record, name)) for name in _names(kind)}
+
+
+@cache
+def _names(record_type: Any) -> tuple[str, ...]:
+    return tuple(field.name for field in dataclasses.fields(record_type))
 
 
 def to_table(record_type: type[Record], rows: Iterable[Record]) -> pa.Table:
@@ -92,30 +98,33 @@ def to_table(record_type: type[Record], rows: Iterable[Record]) -> pa.Table:
     return pa.Table.from_pylist([to_row(row) for row in rows], schema=arrow_schema(kind))
 
 
-def _from_value(annotation: Any, value: Any) -> Any:
-    if value is None:
-        return None
+def _reader(annotation: Any) -> Callable[[Any], Any] | None:
+    """What makes a value of a column a value of a field; None where they are the same, which nearly all are."""
     if isinstance(annotation, type) and issubclass(annotation, Enum):
-        return annotation(value)
+        return {member.value: member for member in annotation}.__getitem__
     if dataclasses.is_dataclass(annotation) and isinstance(annotation, type):
-        return from_row(annotation, value)
+        return partial(from_row, annotation)
     origin, args = typing.get_origin(annotation), typing.get_args(annotation)
     if origin is tuple:
-        return tuple(_from_value(args[0], entry) for entry in value)
+        entry = _reader(args[0])
+        return tuple if entry is None else lambda values: tuple(map(entry, values))
     if origin in (types.UnionType, typing.Union):
-        return _from_value(next(arg for arg in args if arg is not type(None)), value)
-    return value
+        return _reader(next(arg for arg in args if arg is not type(None)))
+    return None
 
 
 @cache
-def _hints(record_type: Any) -> dict[str, Any]:
-    return typing.get_type_hints(record_type)
+def _readers(record_type: Any) -> dict[str, Callable[[Any], Any]]:
+    """Field to its reader, for those that have one. Looked up once a type: a run reads millions of records."""
+    readers = {name: _reader(annotation) for name, annotation in typing.get_type_hints(record_type).items()}
+    return {name: reader for name, reader in readers.items() if reader}
 
 
 def from_row(record_type: type[Record], row: dict[str, Any]) -> Record:
     """A plain dict back to a record."""
     kind: Any = record_type
-    return record_type(**{name: _from_value(_hints(kind)[name], value) for name, value in row.items()})
+    read = {name: reader(row[name]) for name, reader in _readers(kind).items() if row[name] is not None}
+    return record_type(**{**row, **read})
 
 
 def from_table(record_type: type[Record], table: pa.Table, *, where: str = "table") -> Iterator[Record]:
@@ -132,5 +141,11 @@ def from_table(record_type: type[Record], table: pa.Table, *, where: str = "tabl
             "It was made by another version or another tool.",
         )
     for batch in table.to_batches(max_chunksize=4096):
-        for row in batch.to_pylist():
-            yield from_row(record_type, row)
+        columns = [_column(kind, name, batch.column(name).to_pylist()) for name in expected.names]
+        for values in zip(*columns, strict=True):
+            yield record_type(**dict(zip(expected.names, values, strict=True)))
+
+
+def _column(record_type: Any, name: str, values: list[Any]) -> list[Any]:
+    reader = _readers(record_type).get(name)
+    return [None if value is None else reader(value) for value in values] if reader else values

@@ -25,13 +25,14 @@ _GATE = PromotionConfig(gate="not_worse")
 """Beside it, a round must gain something: equal is not enough to go on from another policy."""
 
 
-def run_outer(recipe: Recipe, root: Path, *, fresh: bool = False) -> RunFolder:
+def run_outer(recipe: Recipe, root: Path, *, fresh: bool = False, update: bool = False) -> RunFolder:
     """Run a recipe with its outer rounds to the end, or from where it was stopped.
 
     Args:
         recipe: what to do; with `outer_rounds: 1` this is `run_recipe`.
         root: the run folder.
         fresh: delete what is there first.
+        update: take a changed recipe, and keep what the change does not touch.
 
     Returns:
         The folder of the first round; its note `outer_rounds` says what each round bought and which policy was kept.
@@ -40,14 +41,14 @@ def run_outer(recipe: Recipe, root: Path, *, fresh: bool = False) -> RunFolder:
         UserError: as `run_recipe`.
         EngineError: the engine failed.
     """
-    run = run_recipe(recipe, root, fresh=fresh)
+    run = run_recipe(recipe, root, fresh=fresh, update=update)
     if recipe.outer_rounds == 1:
         return run
     policy, marks = _outcome(run)
     rounds = [{"round": 1, "folder": ".", "dev_accuracy": _share(marks), "promoted": True}]
     for number in range(2, recipe.outer_rounds + 1):
         say(f"outer round {number} of {recipe.outer_rounds}, from {policy.path}")
-        found = run_recipe(recipe, root / f"outer-{number}", start=policy)
+        found = run_recipe(recipe, root / f"outer-{number}", update=update, start=policy)
         candidate, new_marks = _outcome(found)
         shared = [key for key in marks if key in new_marks]
         decision = decide_promotion([marks[key] for key in shared], [new_marks[key] for key in shared], _GATE,
@@ -67,7 +68,7 @@ def _outcome(run: RunFolder) -> tuple[Policy, dict[str, bool]]:
     """The policy that a round ends with, and whether it solves each dev problem that could be decided."""
     entry, recipe = run.manifest["checkpoints"][PPO_POLICY], run.recipe
     parent = Policy("", "", "", entry["round"] - 1, recipe.engine.type, recipe.engine.batch_size,
-                    options=recipe.engine.options)  # fmt: skip
+                    options=recipe.engine.options, executor=recipe.executor)  # fmt: skip
     policy = trained_policy(run.root, PPO_POLICY, entry["revision"], parent)
     rows = run.table("dev_evaluations", "ppo-")
     return policy, {row.problem_id: row.status is Status.CORRECT for row in rows if row.status is not Status.UNDECIDED}

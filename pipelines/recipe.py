@@ -17,6 +17,7 @@ from pydantic import Field, model_validator
 from data.config import Config
 from data.errors import UserError
 from data.run_records import LeakTest
+from pipelines.executors import ExecutorConfig
 from pipelines.overrides import apply_override, checked, read_yaml
 from prm.training_config import PrmTrainingConfig
 from star.balance import BalanceConfig
@@ -61,12 +62,12 @@ class SourceConfig(Config):
 class EngineConfig(Config):
     """Which engine draws samples."""
 
-    type: Literal["transformers", "vllm"] = "transformers"
-    """A run trains the model that it samples from: an `http` server, whose weights stay as they are, is no choice."""
+    type: Literal["transformers", "vllm", "http", "scripted"] = "transformers"
+    """Only `transformers` and `vllm` can be given trained weights: the others need `sft.enabled: false`."""
     batch_size: int = Field(default=64, ge=1)
     """Samples decoded together."""
     options: dict[str, Any] = Field(default_factory=dict)
-    """Settings of the engine itself; those of `vllm` are in `star.generation.vllm_engine`."""
+    """Settings of the engine itself; those of `vllm` are in `star.generation.vllm_setup`."""
 
 
 class SamplingConfig(Config):
@@ -91,6 +92,13 @@ class NearMissConfig(CorruptionConfig):
 
     rationales: int = Field(default=100, ge=0)
     """Kept rationales, drawn by hash, that near-misses are made of; 0 makes none."""
+
+
+class SftStageConfig(SftConfig):
+    """Fine-tuning at the end of each round."""
+
+    enabled: bool = True
+    """Without it the run ends with the verified rationales of one round, and any engine will do."""
 
 
 class PrmStageConfig(PrmTrainingConfig):
@@ -139,7 +147,8 @@ class Recipe(Config):
     balance: BalanceConfig = BalanceConfig()
     leaks: LeakConfig = LeakConfig()
     selection: SelectionConfig = SelectionConfig()
-    sft: SftConfig = SftConfig()
+    executor: ExecutorConfig = ExecutorConfig()
+    sft: SftStageConfig = SftStageConfig()
     promotion: PromotionConfig = PromotionConfig()
     near_misses: NearMissConfig = NearMissConfig()
     prm: PrmStageConfig = PrmStageConfig()
@@ -167,6 +176,10 @@ class Recipe(Config):
     @model_validator(mode="after")
     def _fits(self) -> Recipe:
         """What would stop the run only after its rounds."""
+        if not self.sft.enabled and self._needs_training():
+            raise ValueError(f"sft.enabled is false, but {self._needs_training()} trains or compares models")
+        if self.sft.enabled and self.engine.type in ("http", "scripted"):
+            raise ValueError(f"engine {self.engine.type} cannot be given trained weights: set sft.enabled to false")
         if self.ppo.enabled and self.ppo.rewards == "prm" and not self.prm.enabled:
             raise ValueError("ppo.rewards is prm, but prm.enabled is false")
         if self.ppo.rewards == "pairwise" and self.ppo.credit.form != "implicit":
@@ -183,6 +196,17 @@ class Recipe(Config):
         if measured and self.engine.type != "transformers":
             raise ValueError(f"leaks.quarantine: {min(measured)} is measured by engine transformers alone")
         return self
+
+    def _needs_training(self) -> str:
+        """The first setting that makes no sense without trained models, if any does."""
+        asked = {
+            "rounds": self.rounds > 1,
+            "compare_without_rationalization": self.compare_without_rationalization,
+            "prm.enabled": self.prm.enabled,
+            "preference.enabled": self.preference.enabled,
+            "ppo.enabled": self.ppo.enabled,
+        }
+        return next((name for name, is_asked in asked.items() if is_asked), "")
 
 
 def shipped_recipes() -> list[str]:

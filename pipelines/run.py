@@ -28,33 +28,32 @@ from pipelines.stages.ppo import PpoStage, prm_scores
 from pipelines.stages.preference import PreferenceStage, RewardModelStage
 from pipelines.stages.prm import PrmStage
 from pipelines.stages.problems import load_problems, split_dev
-from pipelines.stages.sampling import Context, evaluate
+from pipelines.stages.sampling import Context, Problems, evaluate
 from pipelines.stages.training import Training
 
 
-def run_recipe(recipe: Recipe, root: Path, *, fresh: bool = False, start: Policy | None = None) -> RunFolder:
+def run_recipe(
+    recipe: Recipe, root: Path, *, fresh: bool = False, update: bool = False, start: Policy | None = None
+) -> RunFolder:
     """Run a recipe to its end, or from where it was stopped.
 
     Args:
         recipe: what to do.
         root: the run folder.
         fresh: delete what is there first.
+        update: take a changed recipe, and keep what the change does not touch.
         start: the policy that the first samples are drawn from; the base, if none is given.
 
     Raises:
         UserError: bad input, a folder that cannot be used, too many undecided checks.
         EngineError: the engine failed.
     """
-    run = RunFolder.open(root, recipe, fresh=fresh)
+    run = RunFolder.open(root, recipe, fresh=fresh, update=update)
     log = AttemptLog(root)
     try:
         for name in run.set_aside:
             say(f"set aside {name}: no manifest entry names it")
-        template = PromptTemplate(recipe.prompt)
-        run.pin(template=template.hash(), **_environment(run, recipe))
-        train, test = load_problems(run, recipe)
-        say(f"{len(train)} training problems, {len(test)} held-out ones")
-        _run_arms(Context(run, recipe, template), train, test, start)
+        run_stages(run, recipe, PromptTemplate(recipe.prompt), start)
         write_report(run)
     finally:
         log.end()
@@ -62,16 +61,23 @@ def run_recipe(recipe: Recipe, root: Path, *, fresh: bool = False, start: Policy
     return run
 
 
+def run_stages(run: RunFolder, recipe: Recipe, template: PromptTemplate, start: Policy | None = None) -> None:
+    """All stages of a run but its report; see `run_recipe`."""
+    run.pin(template=template.hash(), **_environment(run, recipe))
+    train, test = load_problems(run, recipe)
+    say(f"{len(train)} training problems, {len(test)} held-out ones")
+    _run_arms(Context(run, recipe, template), train, test, start)
+
+
 def _environment(run: RunFolder, recipe: Recipe) -> dict[str, Any]:
     """What floating point depends on. Also sets the number of CPU threads, since sums depend on how they are split."""
     return computing_pins(recipe.engine.type, run.manifest["pins"].get("threads") or recipe.threads)
 
 
-def _improve(
-    context: Context, best: Policy, train: Sequence[Problem], dev: Sequence[Problem], test: Sequence[Problem]
-) -> None:
+def _improve(context: Context, best: Policy, train: Problems, dev: Sequence[Problem], test: Sequence[Problem]) -> None:
     """PRM, preference baseline and PPO, where the recipe asks for them; the dataset gets the PRM's scores."""
     run, recipe = context.run, context.recipe
+    train = list(train) if recipe.preference.enabled or recipe.ppo.enabled else []
     ppo = PpoStage(context, best, train, dev, test)
     if recipe.prm.enabled:
         scorer = PrmStage(context, best, dev, test).run()
@@ -88,7 +94,7 @@ def _improve(
         ppo.run()
 
 
-def _run_arms(context: Context, train: Sequence[Problem], test: Sequence[Problem], start: Policy | None) -> None:
+def _run_arms(context: Context, train: Problems, test: Problems, start: Policy | None) -> None:
     """The main arm and its dataset, then the comparison, whose failure must not cost the dataset."""
     run, recipe = context.run, context.recipe
     # A hub branch moves; a run stays with the commit that it began with.
@@ -98,6 +104,8 @@ def _run_arms(context: Context, train: Sequence[Problem], test: Sequence[Problem
         engine=recipe.engine.type,
         batch_size=recipe.engine.batch_size,
         options=recipe.engine.options,
+        executor=recipe.executor,
+        threads=run.manifest["pins"].get("threads", 0),
     )
     run.pin(base=base.revision)
     # To the run, what it begins with is its base (round 0), whatever it was trained from.
@@ -115,7 +123,7 @@ def _run_arms(context: Context, train: Sequence[Problem], test: Sequence[Problem
     write_labels(context, STAR)
     with run.stage("dataset"):
         write_dataset(run, STAR)
-    _improve(context, best, train, dev, test)
+    _improve(context, best, train, dev, list(test))
     if recipe.compare_without_rationalization and rationalizes:
         Arm(context, first, WITHOUT, False, train, dev, test, learn).run()
     run.drop_stale()

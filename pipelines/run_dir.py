@@ -2,11 +2,12 @@
 
     config.json    the resolved recipe, nothing defaulted away
     manifest.json  shards with hashes, checkpoints, costs of each stage, pins (versions, inputs, device)
+    journal.jsonl  shards of the stage at hand, which the manifest takes in when the stage ends
     records/<table>/shard-<unit>.parquet · checkpoints/ · rejects.jsonl · report.html · dataset/
 
-A unit (one shard of one table) is trusted only if the manifest names it, its key matches and its bytes hash right; so a
-kill at any moment costs at most the unit at hand. What the recipe does not say but the result depends on is pinned by
-the first attempt, and a later one that differs is refused.
+A unit (one shard of one table) is trusted only if manifest or journal names it, its key matches and its bytes hash
+right; so a kill at any moment costs at most the unit at hand. What the recipe does not say but the result depends on is
+pinned by the first attempt, and a later one that differs is refused.
 """
 
 from __future__ import annotations
@@ -20,10 +21,11 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import IO, Any, TypeVar
 
-from data.errors import RunFolderError
+from data.errors import InputError, RunFolderError
 from data.model_folder import weights_revision
 from data.schema import TABLES
-from data.store import ShardEntry, read_shard, set_aside_foreign, shard_is_whole, write_atomic, write_shard
+from data.store import ShardEntry, read_shard, seal, set_aside_foreign, shard_is_whole, write_atomic, write_shard
+from pipelines.journal import JOURNAL, Journal
 from pipelines.recipe import Recipe
 from pipelines.run_guard import (
     MANIFEST,
@@ -39,9 +41,15 @@ from pipelines.run_guard import (
 
 Record = TypeVar("Record")
 
+_INPUTS = ("problems", "evaluation", "template", "base", "start")
+"""Pins that are inputs; the others are the environment, which floating point depends on."""
+
 
 class RunFolder:
     """An open run folder. Use `RunFolder.open` to write and `RunFolder.read` to look."""
+
+    dry = False
+    """Whether a run in it must write nothing."""
 
     def __init__(self, root: Path, manifest: dict[str, Any], lock: IO[str] | None) -> None:
         self.root = root
@@ -49,16 +57,19 @@ class RunFolder:
         """Foreign or torn files that were moved out of the way."""
         self._manifest = manifest
         self._lock = lock
+        self._journal = Journal(root)
         self._whole: set[str] = set()
         """Files whose hash was checked in this process."""
         self._visited: set[str] = set()
         """Units that this process asked for."""
+        self._takes_inputs = False
+        """Whether pinned inputs may change, since every shard's key has them."""
         self._stage = ""
         self._charged = time.monotonic()
         """Up to when the stage at hand has been charged."""
 
     @classmethod
-    def open(cls, root: Path, recipe: Recipe, *, fresh: bool = False) -> RunFolder:
+    def open(cls, root: Path, recipe: Recipe, *, fresh: bool = False, update: bool = False) -> RunFolder:
         """Open a folder for writing: lock it, compare version and recipe, load the manifest.
 
         Raises:
@@ -71,8 +82,9 @@ class RunFolder:
                 refuse_newer(root)
                 clear_folder(root)
             manifest = load_manifest(root)
-            settle_config(root, recipe, manifest)
+            settle_config(root, recipe, manifest, update=update)
             run = cls(root, manifest, lock)
+            run._takes_inputs = update
             run._set_foreign_aside()
         except BaseException:
             lock.close()
@@ -86,7 +98,7 @@ class RunFolder:
         Raises:
             RunFolderError: it is no run folder.
         """
-        if not (root / MANIFEST).is_file():
+        if not (root / MANIFEST).is_file() and not (root / JOURNAL).is_file():
             raise RunFolderError(f"'{root}' is no run folder (no {MANIFEST}).", "Give the folder of a run.")
         return cls(root, load_manifest(root), None)
 
@@ -107,6 +119,8 @@ class RunFolder:
             RunFolderError: an earlier attempt had another value.
         """
         pins = self._manifest["pins"]
+        if self._takes_inputs:
+            pins.update({name: value for name, value in facts.items() if name in _INPUTS})
         refuse_differences(
             self.root,
             {name: pins[name] for name in facts if name in pins},
@@ -131,28 +145,56 @@ class RunFolder:
         self._manifest["shards"][f"{table}/{name}"] = asdict(entry)
         self._whole.add(entry.file)
         self._charge(sum(getattr(row, "n_tokens", 0) for row in rows))
-        self._save()
+        self._journal.add({"shards": {f"{table}/{name}": asdict(entry)}, **self._costs()})
         return rows
+
+    def read_unit(self, table: str, name: str) -> Iterator[Any]:
+        """The records of one shard.
+
+        Raises:
+            InputError: it is not there, or damaged.
+        """
+        entry = self._entry(table, name)
+        if entry is None:
+            raise InputError(f"'{self.root}' has no shard '{table}/{name}'.", "Run the command again: it is computed.")
+        yield from read_shard(self.root, entry, TABLES[table])
+
+    def units(self, table: str, prefix: str = "") -> list[str]:
+        """Names of the units of a table that begin with `prefix`, in order."""
+        start = f"{table}/{prefix}"
+        return sorted(name.partition("/")[2] for name in self._manifest["shards"] if name.startswith(start))
 
     def has_unit(self, table: str, name: str, key: str) -> bool:
         """Whether a shard is there, whole, and was computed from `key`."""
+        self._visited.add(f"{table}/{name}")
         entry = self._entry(table, name)
         return bool(entry and entry.key == key and self._is_whole(entry))
 
-    def drop_stale(self) -> None:
-        """Forget the shards that this run, now through, never asked for; they are of no attempt that counts."""
-        stale = [name for name in self._manifest["shards"] if name not in self._visited]
-        for name in stale:
+    def forget(self, table: str) -> None:
+        """Drop the shards of a table."""
+        self._drop([f"{table}/{name}" for name in self.units(table)])
+
+    def drop_stale(self, *tables: str, prefix: str = "") -> None:
+        """Forget the shards that nobody asked for though what computes them is through: of no attempt that counts.
+
+        Args:
+            tables: which; all, if none is named.
+            prefix: how the names of their units begin.
+        """
+        names = [f"{table}/{name}" for table in tables or TABLES for name in self.units(table, prefix)]
+        self._drop([name for name in names if name not in self._visited])
+
+    def _drop(self, names: list[str]) -> None:
+        for name in names:
             del self._manifest["shards"][name]
-        if stale:
+        if names:
             self._save()
             self._set_foreign_aside()
 
     def table(self, table: str, prefix: str = "") -> Iterator[Any]:
         """Records of a table whose unit names begin with `prefix`, shard by shard in the order of their names."""
-        for name in sorted(self._manifest["shards"]):
-            if name.startswith(f"{table}/{prefix}"):
-                yield from read_shard(self.root, ShardEntry(**self._manifest["shards"][name]), TABLES[table])
+        for name in self.units(table, prefix):
+            yield from self.read_unit(table, name)
 
     def checkpoint(self, name: str, key: str, make: Callable[[Path], dict[str, Any]]) -> dict[str, Any]:
         """A trained model in `checkpoints/<name>`: its manifest entry, made by `make(folder)` if it is not there."""
@@ -196,6 +238,10 @@ class RunFolder:
         notes = self._manifest["notes"]
         notes["peak_mb"] = max(notes.get("peak_mb", 0.0), round(peak_memory_mb(), 1))
 
+    def _costs(self) -> dict[str, Any]:
+        """The costs of the stage at hand, as a part of the manifest."""
+        return {"stages": {self._stage: self._manifest["stages"][self._stage]}} if self._stage else {}
+
     def _entry(self, table: str, name: str) -> ShardEntry | None:
         entry = self._manifest["shards"].get(f"{table}/{name}")
         return ShardEntry(**entry) if entry else None
@@ -209,7 +255,8 @@ class RunFolder:
         self.set_aside += set_aside_foreign(self.root, {row["file"] for row in self._manifest["shards"].values()})
 
     def _save(self) -> None:
-        write_atomic(self.root / MANIFEST, as_json(self._manifest))
+        write_atomic(self.root / MANIFEST, seal(as_json(self._manifest)))
+        self._journal.clear()
 
 
 def peak_memory_mb() -> float:

@@ -14,12 +14,13 @@ from pydantic import ValidationError
 
 from data.errors import RunFolderError
 from data.schema import SCHEMA_VERSION
-from data.store import write_atomic
+from data.store import unseal, write_atomic
+from pipelines.journal import JOURNAL, replay
 from pipelines.recipe import Recipe, differences
 
 CONFIG, MANIFEST, LOCK = "config.json", "manifest.json", ".lock"
-LIMITS = ("max_reject_share", "max_undecided_share")
-"""Settings that only stop a run: changing them changes no result, so a folder with results takes new ones."""
+LIMITS = ("max_reject_share", "max_undecided_share", "executor")
+"""Settings that change no result, only where a run stops or who works at it: a folder with results takes new ones."""
 
 
 def as_json(value: Any) -> bytes:
@@ -58,7 +59,7 @@ def take_folder(root: Path) -> IO[str]:
 
 def clear_folder(root: Path) -> None:
     """Delete a run's content. The config goes last: a folder with one is known as a run, whatever else is gone."""
-    order = {MANIFEST: 0, CONFIG: 2}
+    order = {MANIFEST: 0, JOURNAL: 0, CONFIG: 2}
     for entry in sorted(root.iterdir(), key=lambda entry: (order.get(entry.name, 1), entry.name)):
         if entry.name == LOCK:
             continue
@@ -74,13 +75,14 @@ def load_manifest(root: Path) -> dict[str, Any]:
     Raises:
         RunFolderError: a newer stepstar made it.
     """
-    file = root / MANIFEST
-    if not file.exists():
-        return {
-            "schema_version": SCHEMA_VERSION, "shards": {}, "checkpoints": {}, "stages": {}, "notes": {}, "pins": {}
-        }  # fmt: skip
-    refuse_newer(root)
-    return _read_json(file)
+    manifest: dict[str, Any] = {
+        "schema_version": SCHEMA_VERSION, "shards": {}, "checkpoints": {}, "stages": {}, "notes": {}, "pins": {}
+    }  # fmt: skip
+    if (root / MANIFEST).exists():
+        refuse_newer(root)
+        manifest = _read_json(root / MANIFEST)
+    replay(root, manifest)
+    return manifest
 
 
 def refuse_newer(root: Path) -> None:
@@ -97,7 +99,7 @@ def refuse_newer(root: Path) -> None:
 
 def _read_json(file: Path) -> dict[str, Any]:
     try:
-        return dict(json.loads(file.read_text(encoding="utf-8")))
+        return dict(json.loads(unseal(file.read_bytes())))
     except ValueError as error:
         raise RunFolderError(
             f"'{file}' is damaged ({error}).", "Start over with --fresh, or choose another folder with --out."
@@ -120,7 +122,7 @@ def read_config(root: Path) -> Recipe:
         ) from error
 
 
-def settle_config(root: Path, recipe: Recipe, manifest: dict[str, Any]) -> None:
+def settle_config(root: Path, recipe: Recipe, manifest: dict[str, Any], *, update: bool = False) -> None:
     """Store the recipe of a new folder, or compare it with that of an old one.
 
     A folder in which nothing was computed yet, say because the input was refused, takes a corrected recipe; any folder
@@ -129,10 +131,10 @@ def settle_config(root: Path, recipe: Recipe, manifest: dict[str, Any]) -> None:
     Raises:
         RunFolderError: the folder belongs to another recipe; the difference is named.
     """
-    if (root / CONFIG).exists() and manifest["shards"]:
+    if (root / CONFIG).exists() and manifest["shards"] and not update:
         old = read_config(root).model_copy(update={limit: getattr(recipe, limit) for limit in LIMITS})
         refuse_differences(root, old.model_dump(mode="json"), recipe.model_dump(mode="json"), "recipe")
-    else:
+    elif not manifest["shards"]:
         manifest |= {"pins": {}, "notes": {}}
     write_atomic(root / CONFIG, as_json(recipe.model_dump(mode="json")))
 
@@ -143,5 +145,6 @@ def refuse_differences(root: Path, old: Mapping[str, Any], new: Mapping[str, Any
     if changes:
         raise RunFolderError(
             f"'{root}' was made with another {what}: {'; '.join(changes)}.",
-            "Choose another folder with --out, or start over with --fresh.",
+            "Choose another folder with --out, or start over with --fresh"
+            + (", or keep what is not touched with --update." if what == "recipe" else "."),
         )

@@ -14,7 +14,7 @@ from data.records import FinishReason, Kind, Problem, Status
 from pipelines.estimate import estimate, run_pilot
 from pipelines.recipe import Recipe
 from pipelines.stages.policy import Policy, base_policy
-from pipelines.stages.problems import Reading, check_reading, count_rejects, read_both, split_dev
+from pipelines.stages.problems import Reading, check_reading, read_both, split_dev
 from pipelines.stages.verification import check_texts
 from star.rationalize import hint_of
 from verifiers import check_gold
@@ -64,12 +64,12 @@ def _check_references(problems: Sequence[Problem], what: str, most: float) -> No
 
 
 def _show(reading: Reading, recipe: Recipe, what: str) -> None:
-    reasons = ", ".join(f"{reason} {count}" for reason, count in count_rejects(reading).items())
+    reasons = ", ".join(f"{reason} {count}" for reason, count in reading.rejected.items())
     print(
         f"{what}: {len(reading.problems)} problems from {reading.config.source}, "
-        f"{len(reading.rejects)} rows rejected {reasons}".rstrip()
+        f"{reading.rejected.total()} rows rejected {reasons}".rstrip()
     )
-    for reject in reading.rejects[:_SHOWN]:
+    for reject in reading.rejects:
         print(f"  {reject.where}: {reject.reason} {reject.detail}".rstrip())
     check_reading(reading, recipe)
     _check_golds(reading.problems, what)
@@ -113,8 +113,8 @@ def validate_recipe(recipe: Recipe, *, estimates: bool = True) -> None:
 def _show_estimate(
     recipe: Recipe, policy: Policy, template: PromptTemplate, problems: Sequence[Problem], n_test: int
 ) -> None:
-    train, dev = split_dev(problems, recipe)
-    pilot = run_pilot(recipe, policy, template, train)
+    train, dev = split_dev(list(problems), recipe)
+    pilot = run_pilot(recipe, policy, template, list(train))
     found = estimate(pilot, recipe, len(train), n_test + len(dev))
     time_ = f"about {found.seconds / 60:.1f} minutes on this machine as it is now" if found.seconds else "time unknown"
     print(

@@ -220,17 +220,32 @@ class Diversity:
         return self.n_solved > 0 and self.equation_lists < config.min_equation_lists
 
 
-def diversity(rationales: Sequence[Rationale], verdicts: Mapping[str, Verdict], k: int) -> Diversity:
-    """Measure the plain samples of a round; `k` is at most the samples of a problem."""
-    lists: dict[str, set[object]] = defaultdict(set)
-    for row in rationales:
-        if row.origin is Origin.SAMPLED and verdicts[row.id].status is Status.CORRECT:
-            lists[row.problem_id].add(equation_list(row.steps))
-    tally = [(n, n_right) for n, n_right in _tally(rationales, verdicts).values() if n >= k]
+def diversity(batches: Iterable[tuple[Sequence[Rationale], Mapping[str, Verdict]]], k: int) -> Diversity:
+    """Measure the plain samples of a round.
+
+    Args:
+        batches: rationales and their verdicts by id, all of a problem in one batch.
+        k: at most the samples of a problem.
+    """
+    n_solved = n_lists = n_tried = 0
+    at_1 = at_k = 0.0
+    for rationales, verdicts in batches:
+        right: dict[str, list[Rationale]] = defaultdict(list)
+        for row in rationales:
+            if row.origin is Origin.SAMPLED and verdicts[row.id].status is Status.CORRECT:
+                right[row.problem_id].append(row)
+        n_solved += len(right)
+        # One sample is one list, whatever its equations.
+        n_lists += sum(1 if len(rows) == 1 else len({equation_list(row.steps) for row in rows})
+                       for rows in right.values())  # fmt: skip
+        tally = [(n, n_right) for n, n_right in _tally(rationales, verdicts).values() if n >= k]
+        n_tried += len(tally)
+        at_1 += sum(pass_at_k(n, n_right, 1) for n, n_right in tally)
+        at_k += sum(pass_at_k(n, n_right, k) for n, n_right in tally)
     return Diversity(
-        n_solved=len(lists),
-        equation_lists=sum(map(len, lists.values())) / len(lists) if lists else 0.0,
-        pass_at_1=sum(pass_at_k(n, n_right, 1) for n, n_right in tally) / len(tally) if tally else 0.0,
-        pass_at_k=sum(pass_at_k(n, n_right, k) for n, n_right in tally) / len(tally) if tally else 0.0,
+        n_solved=n_solved,
+        equation_lists=n_lists / n_solved if n_solved else 0.0,
+        pass_at_1=at_1 / n_tried if n_tried else 0.0,
+        pass_at_k=at_k / n_tried if n_tried else 0.0,
         k=k,
     )

@@ -8,6 +8,7 @@ from collections.abc import Generator, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from data.errors import InputError
+from data.hash_index import HashIndex
 from data.ids import content_id
 from data.records import Problem
 from data.sources.base import RawRow, Reject, Row, RowError, Source, check_problem, excerpt_of
@@ -79,24 +80,25 @@ def deduplicate(items: Iterable[Problem | Reject]) -> Iterator[Problem | Reject]
 
     Prompts are compared with white space normalized, and with their choices: one stem with other options is another
     problem. A later problem with another answer or other tests is a `conflicting_answer`, else a `duplicate`. Memory
-    is about 300 bytes a problem.
+    is about 24 bytes a problem.
     """
-    first: dict[str, tuple[str, str]] = {}
+    first = HashIndex(2)
     for item in items:
         if isinstance(item, Reject):
             yield item
             continue
-        key = content_id(*(" ".join(text.split()) for text in (item.prompt, *item.choices)))
-        answer = content_id(" ".join(item.answer.split()), item.tests)
-        if key not in first:
-            first[key] = (item.id, answer)
+        key = int(content_id(*(" ".join(text.split()) for text in (item.prompt, *item.choices))), 16)
+        answer = int(content_id(" ".join(item.answer.split()), item.tests), 16)
+        known = first.get(key)
+        if known is None:
+            first.add(key, int(item.id, 16), answer)
             yield item
             continue
-        kept, its_answer = first[key]
+        kept, its_answer = known
         reason = "duplicate" if answer == its_answer else "conflicting_answer"
         yield Reject(
             where=f"{item.source}:{item.id}",
             reason=reason,
-            detail=f"the prompt of {kept} again",
+            detail=f"the prompt of {kept:016x} again",
             excerpt=excerpt_of(item.prompt),
         )

@@ -9,15 +9,20 @@ import json
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from functools import cache
+from functools import lru_cache
+from itertools import groupby
 from typing import Any
 
+from data.hash_index import HashIndex
 from data.lineage import in_force, read_decisions
-from data.records import Origin, Problem, Rationale, Status
-from data.run_records import Evaluation, PpoIteration, Promotion, Selection
-from pipelines.report.fates import Trace, account, to_read
+from data.records import Problem, Rationale, Status
+from data.run_records import Evaluation, PpoIteration, Promotion
+from pipelines.evaluation.metrics import outcome
+from pipelines.report.fates import Fates, ToRead, Trace
+from pipelines.report.judged import JudgedSet, judge_prm
 from pipelines.run_dir import RunFolder
-from pipelines.stages.problems import split_dev
+from pipelines.stages.kept import rounds_of, stored_round
+from pipelines.stages.problems import StoredProblems, split_dev
 from star.leaks import LeakRates, leak_rates
 from star.rationalize import HintSwap, hint_swap
 from star.selection import Diversity
@@ -44,6 +49,8 @@ class Summary:
     """(arm, round) to evaluation outcomes; truncated answers count apart."""
     gain: Interval | None = None
     """Last promoted policy minus base on the target difficulties, paired."""
+    flips: tuple[int, int] = (0, 0)
+    """Problems of these that only the last promoted policy solves, and that only the base does."""
     targets: list[str] = field(default_factory=list)
     """Difficulties of the training problems, in order."""
     difficulties: list[str] = field(default_factory=list)
@@ -75,6 +82,8 @@ class Summary:
     """(mode, kind of slip) to near-misses."""
     labels: dict[str, Counter[float]] = field(default_factory=dict)
     """Source of step labels to labels by value."""
+    judged: dict[str, JudgedSet] = field(default_factory=dict)
+    """What the PRM makes of steps that it was not trained on."""
     contamination: dict[str, Any] = field(default_factory=dict)
     """What `stepstar decontaminate` last found; empty if nobody asked."""
     quarantines: dict[str, str] = field(default_factory=dict)
@@ -106,12 +115,12 @@ def summarize(run: RunFolder, *, samples: int = 4) -> Summary:
         notes=run.manifest["notes"],
         trainings=run.manifest["checkpoints"],
     )
-    problems = {problem.id: problem for problem in run.table("problems")}
-    train, dev = split_dev(list(run.table("problems", "train")), recipe)
-    summary.n_dev = len(dev)
+    n_train = sum(1 for _ in run.table("problems", "train"))
+    train, dev = split_dev(StoredProblems(run, "train", n_train), recipe)
+    summary.n_dev, sizes = len(dev), Counter(problem.difficulty for problem in train)
     summary.promotions = {(row.arm, row.round): row for row in run.table("promotions")}
-    _add_accuracy(summary, run, problems, train)
-    _add_selections(summary, run, problems, train, samples)
+    _add_accuracy(summary, run, set(sizes))
+    _add_selections(summary, run, sizes, samples)
     rows = [row for name, row in summary.notes.items() if name.startswith("diversity ")]
     summary.diversity = {(row.pop("arm"), row.pop("round")): Diversity(**row) for row in map(dict, rows)}
     summary.ppo = list(run.table("ppo_iterations"))
@@ -120,6 +129,7 @@ def summarize(run: RunFolder, *, samples: int = 4) -> Summary:
     summary.quarantines = {node: one.reason for node, one in in_force(read_decisions(run.root)).items()}
     _add_rationalization(summary, run)
     _add_labels(summary, run)
+    summary.judged = judge_prm(run)
     return summary
 
 
@@ -130,14 +140,15 @@ def last_promoted(summary: Summary, rounds: Iterable[tuple[str, int]], arm: str 
     return max(passed, default=(BASE, 0) if places else None)
 
 
-def _add_accuracy(summary: Summary, run: RunFolder, problems: dict[str, Problem], train: list[Problem]) -> None:
+def _add_accuracy(summary: Summary, run: RunFolder, levels: set[str]) -> None:
     rows: dict[tuple[str, int], list[Evaluation]] = defaultdict(list)
     for row in run.table("evaluations"):
         rows[row.arm, row.round].append(row)
     test = list(run.table("problems", "test"))
+    problems = {problem.id: problem for problem in test}
     summary.n_evaluated = len(test)
     summary.difficulties = _order({problem.difficulty for problem in test})
-    trained = set(run.recipe.target_difficulties) or {problem.difficulty for problem in train}
+    trained = set(run.recipe.target_difficulties) or levels
     # Where the sources name their levels differently, every test problem is a target.
     summary.targets = [level for level in summary.difficulties if level in trained] or summary.difficulties
     marks: dict[tuple[str, int], dict[str, float]] = {}
@@ -145,7 +156,7 @@ def _add_accuracy(summary: Summary, run: RunFolder, problems: dict[str, Problem]
         if len(found) < len(test):
             # The run is still at it: a part of the problems would be the easy part.
             continue
-        summary.outcomes[place] = Counter(_outcome(row) for row in found)
+        summary.outcomes[place] = Counter(outcome(row.status, row.finish_reason) for row in found)
         marks[place] = _marks(found, problems, summary.targets)
         summary.accuracy[*place, "all"] = _proportion(marks[place])
         for level in summary.difficulties:
@@ -153,6 +164,8 @@ def _add_accuracy(summary: Summary, run: RunFolder, problems: dict[str, Problem]
     last = last_promoted(summary, marks)
     if last and (BASE, 0) in marks:
         summary.gain = _gain(marks[last], marks[BASE, 0])
+        pairs = [(marks[last][key], mark) for key, mark in marks[BASE, 0].items() if key in marks[last]]
+        summary.flips = (pairs.count((1.0, 0.0)), pairs.count((0.0, 1.0)))
     after = max((place for place in marks if place[0] == PPO), default=None)
     if last and after:
         summary.ppo_gain = _gain(marks[after], marks[last])
@@ -174,38 +187,31 @@ def _marks(rows: list[Evaluation], problems: dict[str, Problem], levels: list[st
     return {row.problem_id: float(row.status is Status.CORRECT) for row in wanted if row.status is not Status.UNDECIDED}
 
 
-def _outcome(row: Evaluation) -> str:
-    return "truncated" if row.finish_reason == "length" and row.status is not Status.CORRECT else str(row.status)
-
-
-def _add_selections(
-    summary: Summary, run: RunFolder, problems: dict[str, Problem], train: list[Problem], samples: int
-) -> None:
-    verdicts = {row.rationale_id: row for row in run.table("verdicts")}
-    rationales = {row.id: row for row in run.table("rationales")}
-    by_round: dict[tuple[str, int], list[Selection]] = defaultdict(list)
-    for selection in run.table("selections"):
-        by_round[selection.arm, selection.round].append(selection)
-    sizes = Counter(problem.difficulty for problem in train)
-    has_wrong_step = _step_checker(run)
-    for place, selections in by_round.items():
-        kept = {row.problem_id for row in selections if row.kept}
-        reached = Counter(problems[key].difficulty for key in kept)
-        for level, size in sizes.items():
-            summary.kept_share[*place, level] = (reached[level], size)
-        trained = [rationales[row.rationale_id] for row in selections if row.kept]
-        for origin in Origin:
-            of_origin = [row for row in trained if row.origin is origin]
-            if of_origin:
-                n_wrong = sum(has_wrong_step(row) for row in of_origin)
-                summary.wrong_steps[*place, str(origin)] = (n_wrong, len(of_origin))
-        for row in selections:
-            reasons = summary.reasons.setdefault((*place, str(rationales[row.rationale_id].origin)), Counter())
-            reasons[row.reason] += 1
-        summary.accounting[place] = account(selections, rationales, len(train))
-    last = max((place for place in by_round if place[0] == "star"), default=None)
-    if last:
-        summary.traces = list(to_read(by_round[last], rationales, verdicts, problems, set(summary.targets), samples))
+def _add_selections(summary: Summary, run: RunFolder, sizes: Counter[str], samples: int) -> None:
+    """What the rounds kept, gone through a problem at a time: the tables need not fit into memory."""
+    has_wrong_step, arms = _step_checker(run), {name.rpartition("-r")[0] for name in run.units("selections")}
+    for arm in sorted(arms):
+        for number in rounds_of(run, arm):
+            place, reached, kept = (arm, number), Counter[str](), Counter[tuple[str, bool]]()
+            fates, to_read = Fates(), ToRead(set(summary.targets), samples)
+            for group, selections in stored_round(run, arm, number):
+                rows = {row.id: row for row in group.rationales}
+                reached[group.problem.difficulty] += any(row.kept for row in selections)
+                for selection in selections:
+                    row = rows[selection.rationale_id]
+                    reasons = summary.reasons.setdefault((*place, str(row.origin)), Counter())
+                    reasons[selection.reason] += 1
+                    if selection.kept:
+                        kept[str(row.origin), has_wrong_step(row)] += 1
+                fates.add(rows, selections)
+                to_read.add(group, selections)
+            for level, size in sizes.items():
+                summary.kept_share[*place, level] = (reached[level], size)
+            for origin in {origin for origin, _ in kept}:
+                summary.wrong_steps[*place, origin] = (kept[origin, True], kept[origin, True] + kept[origin, False])
+            summary.accounting[place] = fates.counts(sizes.total())
+            if arm == "star":
+                summary.traces = list(to_read)
 
 
 def _add_rationalization(summary: Summary, run: RunFolder) -> None:
@@ -230,12 +236,17 @@ def _add_labels(summary: Summary, run: RunFolder) -> None:
 
 def _step_checker(run: RunFolder) -> Callable[[Rationale], bool]:
     """Whether a step of a rationale states false arithmetic: by its stored labels, where it has them."""
-    labels: dict[str, bool] = {}
-    for label in run.table("step_labels", "symbolic-"):
-        labels[label.rationale_id] = labels.get(label.rationale_id, False) or label.value == 0
+    labels = HashIndex()
+    stored = groupby(run.table("step_labels", "symbolic-"), key=lambda label: label.rationale_id)
+    for rationale_id, of_rationale in stored:
+        labels.add(int(rationale_id, 16), any(label.value == 0 for label in of_rationale))
 
-    @cache
+    @lru_cache(100_000)
     def check(steps: tuple[str, ...]) -> bool:
         return any(step.status is StepStatus.INCORRECT for step in check_steps("", steps))
 
-    return lambda row: labels[row.id] if row.id in labels else check(row.steps)
+    def has_wrong_step(row: Rationale) -> bool:
+        known = labels.get(int(row.id, 16))
+        return bool(known[0]) if known else check(row.steps)
+
+    return has_wrong_step

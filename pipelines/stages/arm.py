@@ -6,26 +6,32 @@ end early where a plateau is asked for. STaR, section 3; gate and replay are thi
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import heapq
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 
+from data.batching import batched
 from data.ids import content_id, derive_seed
+from data.lineage import row_node
 from data.records import Problem, Rationale, Status, Verdict
 from data.run_records import Selection
+from pipelines.curation.lineage import quarantined_nodes
 from pipelines.progress import say
-from pipelines.stages.leakage import measure_leaks, show_wrong_hints
+from pipelines.stages.groups import Group, by_problem
+from pipelines.stages.leakage import measure_leaks, show_wrong_hints, wrong_hint_problems
 from pipelines.stages.policy import Policy
-from pipelines.stages.sampling import CODE_VERSION, Context, Draw, evaluate, sample, statuses_by_problem
+from pipelines.stages.sampling import CODE_VERSION, Context, Draw, Drawn, Problems, evaluate, sample
 from pipelines.stages.training import Training
 from star.balance import Setting, balance_scores, best_setting
-from star.leaks import quarantine
 from star.promotion import decide_promotion, has_plateaued
 from star.rationalize import failed_problems, hint_of, is_drawn
-from star.selection import copies, diversity, pass_rates, replayed, select
+from star.selection import Diversity, copies, diversity, pass_rates, replayed, select
 
 STAR = "star"
 WITHOUT = "no_rationalization"
+_SHARD = 1000
+"""Problems whose rationales are selected as one unit."""
 
 
 @dataclass(slots=True)
@@ -33,9 +39,12 @@ class Round:
     """What one round drew and decided."""
 
     number: int
-    rationales: list[Rationale] = field(default_factory=list)
-    verdicts: dict[str, Verdict] = field(default_factory=dict)
+    draws: list[Drawn] = field(default_factory=list)
+    """Plain samples, then rationalizations."""
     kept: list[Rationale] = field(default_factory=list)
+    """In the order of their ids; where nothing is trained, nothing is held."""
+    rates: dict[str, float] = field(default_factory=dict)
+    """Pass rates of the problems of what was kept, by id."""
     n: int = 0
     """Samples of each problem."""
 
@@ -48,14 +57,16 @@ class Arm:
     base: Policy
     name: str
     rationalizes: bool
-    train: Sequence[Problem]
+    train: Problems
     dev: Sequence[Problem]
     """Training problems that are kept apart for the gate; may be empty."""
-    test: Sequence[Problem]
+    test: Problems
     learn: Callable[[Training], Policy] = Training.run
     """From a round's training set to the next policy."""
     earlier: list[Rationale] = field(default_factory=list)
     """What the rounds so far kept, for replay."""
+    seen: dict[str, Problem] = field(default_factory=dict)
+    """Problems of what any round kept, by id."""
 
     def run(self) -> Policy:
         """Run the rounds; returns the last promoted policy."""
@@ -64,6 +75,8 @@ class Arm:
         for number in range(1, recipe.rounds + 1):
             current = self._collect(policy, Round(number))
             policy.release()
+            if not recipe.sft.enabled:
+                break
             candidate = self._train(current)
             evaluate(self.context, candidate, self.test, self.name)
             new_marks = self._dev_marks(candidate)
@@ -83,17 +96,12 @@ class Arm:
         self._sample(policy, current)
         if self.rationalizes:
             self._rationalize(policy, current)
-        reports = measure_leaks(self.context, policy, self.name, current.number, self._problems, current.rationales,
-                                current.verdicts)  # fmt: skip
-        selections = self._select(current, set(quarantine(reports, current.rationales)))
-        kept = {selection.rationale_id for selection in selections if selection.kept}
-        current.kept = sorted((row for row in current.rationales if row.id in kept), key=lambda row: row.id)
-        self._tell_diversity(current)
+        run, prefix = self.context.run, f"{self.name}-r{current.number}-"
+        with run.stage(f"{self.name} · round {current.number} · leak tests and selection"):
+            self._tell_diversity(current, diversity(self._selected(policy, current), current.n))
+        run.drop_stale("leak_reports", "selections", prefix=prefix)
+        current.kept.sort(key=lambda row: row.id)
         return current
-
-    @property
-    def _problems(self) -> dict[str, Problem]:
-        return {problem.id: problem for problem in self.train}
 
     def _sample(self, policy: Policy, current: Round) -> None:
         sampling = self.context.recipe.sampling
@@ -101,7 +109,7 @@ class Arm:
         current.n = setting.n
         params = sampling.params(temperature=setting.temperature)
         draw = Draw(self._owner(current.number), current.number, "sample", setting.n, params)
-        current.rationales += sample(self.context, policy, draw, self.train, current.verdicts)
+        current.draws.append(sample(self.context, policy, draw, self.train, len(self.train)))
 
     def _owner(self, number: int) -> str:
         """Whose samples a round's are: those of the base are the same in every arm, drawn once and stored once."""
@@ -109,17 +117,20 @@ class Arm:
 
     def _balanced(self, policy: Policy, number: int) -> Setting | None:
         """The setting of the best balance score on a few problems, if there are candidates."""
-        recipe, verdicts = self.context.recipe, dict[str, Verdict]()
+        recipe = self.context.recipe
         config = recipe.balance.model_copy(update={"n": recipe.balance.n or [recipe.sampling.n]})
         if not config.temperatures:
             return None
-        order = sorted(self.train, key=lambda problem: derive_seed("balance", recipe.seed, number, problem.id))
-        pilot, samples = order[: config.problems], dict[float, list[list[Rationale]]]()
+        pilot = heapq.nsmallest(
+            config.problems, self.train, key=lambda problem: derive_seed("balance", recipe.seed, number, problem.id)
+        )
+        samples, verdicts = dict[float, list[list[Rationale]]](), dict[str, Verdict]()
         for place, temperature in enumerate(config.temperatures):
             params = recipe.sampling.params(temperature=temperature)
             draw = Draw(self._owner(number), number, "pilot", max(config.n), params, place)
-            rows = sample(self.context, policy, draw, pilot, verdicts)
-            samples[temperature] = [rows[start : start + draw.n] for start in range(0, len(rows), draw.n)]
+            rows = list(sample(self.context, policy, draw, pilot, len(pilot)))
+            verdicts |= {row.id: verdict for row, verdict in rows}
+            samples[temperature] = list(batched([row for row, _ in rows], draw.n))
         scores = balance_scores(samples, verdicts, config)
         best = best_setting(scores)
         self.context.run.note(f"balance {self.name} {number}", [
@@ -131,34 +142,64 @@ class Arm:
         return best
 
     def _rationalize(self, policy: Policy, current: Round) -> None:
-        recipe, config = self.context.recipe, self.context.recipe.rationalization
-        failed = [
-            problem
-            for problem in failed_problems(self.train, statuses_by_problem(current.rationales, current.verdicts))
-            if hint_of(problem) and is_drawn(problem, config, recipe.seed, current.number)
-        ]
-        params = recipe.sampling.params(temperature=config.temperature)
+        config = self.context.recipe.rationalization
+        params = self.context.recipe.sampling.params(temperature=config.temperature)
         draw = Draw(self.name, current.number, "rationalize", config.n, params)
-        current.rationales += sample(self.context, policy, draw, failed, current.verdicts)
-        show_wrong_hints(self.context, policy, draw, failed)
+        (samples,) = current.draws
+        shown = wrong_hint_problems(self.context.recipe, draw)
+        failed = shown.watch(self._failed(current.number, samples))
+        current.draws.append(sample(self.context, policy, draw, failed, samples.failed))
+        show_wrong_hints(self.context, policy, draw, shown.found())
 
-    def _select(self, current: Round, quarantined: set[str]) -> list[Selection]:
-        recipe, rows, verdicts = self.context.recipe, current.rationales, current.verdicts
+    def _failed(self, number: int, samples: Drawn) -> Iterator[Problem]:
+        """The problems to be rationalized."""
+        recipe = self.context.recipe
+        for group in by_problem(self.train, samples):
+            statuses = [verdict.status for verdict in group.verdicts.values()]
+            for problem in failed_problems([group.problem], {group.problem.id: statuses}):
+                if hint_of(problem) and is_drawn(problem, recipe.rationalization, recipe.seed, number):
+                    yield problem
+
+    def _selected(self, policy: Policy, current: Round) -> Iterator[tuple[list[Rationale], Mapping[str, Verdict]]]:
+        """Test for leaks, select, hold what is trained on; gives rationales and verdicts of each shard of problems."""
+        bad = quarantined_nodes(self.context.run)
+        for place, groups in enumerate(batched(by_problem(self.train, *current.draws), _SHARD)):
+            rows = [row for group in groups for row in group.rationales]
+            leaking = measure_leaks(self.context, policy, self.name, current.number, place, groups)
+            banned = leaking | {row.id for row in rows if row_node(row.id) in bad}
+            chosen = self._selections(current.number, place, groups, rows, banned)
+            if self.context.recipe.sft.enabled:
+                self._keep(current, groups, {row.rationale_id for row in chosen if row.kept})
+            yield rows, {key: verdict for group in groups for key, verdict in group.verdicts.items()}
+
+    def _selections(
+        self, number: int, place: int, groups: Sequence[Group], rows: Sequence[Rationale], banned: set[str]
+    ) -> list[Selection]:
+        recipe, verdicts = self.context.recipe, {key: row for group in groups for key, row in group.verdicts.items()}
         key = content_id(
             "select",
             self.name,
-            str(current.number),
+            f"{number} {recipe.seed}",
             recipe.selection.model_dump_json(),
             CODE_VERSION,
-            *(f"{row.id}:{verdicts[row.id].status}:{row.id in quarantined}" for row in rows),
+            *(f"{row.id}:{verdicts[row.id].status}:{row.id in banned}" for row in rows),
         )
-        choose = partial(select, rows, verdicts, self._problems, recipe.selection, arm=self.name, round_=current.number,
-                         seed=recipe.seed, quarantined=quarantined)  # fmt: skip
-        return self.context.run.unit("selections", f"{self.name}-r{current.number}", key, choose)
+        problems = {group.problem.id: group.problem for group in groups}
+        choose = partial(select, rows, verdicts, problems, recipe.selection, arm=self.name, round_=number,
+                         seed=recipe.seed, quarantined=banned)  # fmt: skip
+        return self.context.run.unit("selections", f"{self.name}-r{number}-{place:05d}", key, choose)
 
-    def _tell_diversity(self, current: Round) -> None:
+    def _keep(self, current: Round, groups: Sequence[Group], kept: set[str]) -> None:
+        """Hold what is trained on."""
+        for group in groups:
+            rows = [row for row in group.rationales if row.id in kept]
+            if rows:
+                current.kept += rows
+                self.seen[group.problem.id] = group.problem
+                current.rates |= pass_rates(group.rationales, group.verdicts)
+
+    def _tell_diversity(self, current: Round, found: Diversity) -> None:
         config = self.context.recipe.selection
-        found = diversity(current.rationales, current.verdicts, current.n)
         facts = {"arm": self.name, "round": current.number, **asdict(found)}
         self.context.run.note(f"diversity {self.name} {current.number}", facts)
         if found.is_low(config):
@@ -174,11 +215,10 @@ class Arm:
         if not rows:
             say(f"{self.name} · round {number}: nothing was kept, so the base stays")
             return replace(self.base, round=number)
-        rates, problems = pass_rates(current.rationales, current.verdicts), self._problems
         examples = [
-            (problems[row.problem_id], row)
+            (self.seen[row.problem_id], row)
             for row in rows
-            for _ in range(copies(rates, row.problem_id, recipe.selection))
+            for _ in range(copies(current.rates, row.problem_id, recipe.selection))
         ]
         return self.learn(Training(self.context, self.base, self.name, number, examples))
 

@@ -1,26 +1,30 @@
 """`dataset/`: the kept rationales of a run as a loadable Parquet dataset with a card.
 
-Rows are the rationales that some round of the main arm trained on, one of each text of a problem (the earliest
-round's), ordered by problem and rationale id: a function of the records alone, so equal records give equal bytes. What
-is in quarantine (`stepstar quarantine`) is left out.
+Rows are those of `pipelines.stages.kept`, a function of the records alone, so equal records give equal bytes. They are
+written as they come, in parts, so that memory does not grow with their number.
 """
 
 from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 
-from data.card import dataset_card
-from data.lineage import in_force, model_node, read_decisions, row_node
-from data.records import Kind, Problem, Rationale, Verdict
-from data.run_records import Selection
+from data.batching import batched
+from data.card import CardCounts, dataset_card
+from data.lineage import model_node, row_node
+from data.records import Kind, Problem, Rationale
 from data.store import table_bytes, write_atomic
 from pipelines.curation.lineage import quarantined_nodes
 from pipelines.run_dir import RunFolder
+from pipelines.stages.kept import SHARD, Kept, kept_rows
+
+_PART = 20_000
+"""Rows of one file."""
 
 SCHEMA = pa.schema(
     [
@@ -71,23 +75,6 @@ NEAR_MISS_SCHEMA = pa.schema(
 """Columns of the near-misses: 1 up to the first wrong step, which is 0, and null after it."""
 
 
-def kept_rationales(run: RunFolder, arm: str) -> list[Rationale]:
-    """The rationales of the dataset, in order."""
-    kept: dict[str, Selection] = {}
-    for selection in run.table("selections", f"{arm}-"):
-        if selection.kept:
-            kept.setdefault(selection.rationale_id, selection)
-    found: dict[tuple[str, str], Rationale] = {}
-    rows = [row for row in run.table("rationales", f"{arm}-") if row.id in kept]
-    bad, decided = quarantined_nodes(run), in_force(read_decisions(run.root))
-    # Who takes a row out means its text, which another round may have drawn again.
-    banned = {(row.problem_id, row.text) for row in rows if row_node(row.id) in decided}
-    for row in sorted(rows, key=lambda row: (row.problem_id, kept[row.id].round, row.id)):
-        if row_node(row.id) not in bad and (row.problem_id, row.text) not in banned:
-            found.setdefault((row.problem_id, row.text), row)
-    return list(found.values())
-
-
 def _shared(problem: Problem, rationale: Rationale, values: Mapping[int, float]) -> dict[str, Any]:
     return {
         "id": rationale.id,
@@ -103,59 +90,54 @@ def _shared(problem: Problem, rationale: Rationale, values: Mapping[int, float])
     }
 
 
-def _row(
-    problem: Problem, rationale: Rationale, verdict: Verdict, round_: int, scores: tuple[float, ...] | None
-) -> dict[str, Any]:
-    made_by = rationale.made_by
+def _row(row: Kept, scores: tuple[float, ...] | None) -> dict[str, Any]:
+    problem, made_by = row.problem, row.rationale.made_by
     return {
         "step_scores": scores,
-        "origin": str(rationale.origin),
-        "verified_by": verdict.method,
+        "origin": str(row.rationale.origin),
+        "verified_by": row.verdict.method,
         "kind": str(Kind(problem.kind)),
         "choices": list(problem.choices),
         "difficulty": problem.difficulty,
-        "round": round_,
+        "round": row.round,
         "model": made_by.model,
         "model_revision": made_by.revision,
         "engine": made_by.engine,
         "sampling": made_by.sampling,
         "prompt_hash": made_by.prompt_hash,
         "seed": made_by.seed,
-        "n_tokens": rationale.n_tokens,
+        "n_tokens": row.rationale.n_tokens,
     }
 
 
-def _labels(run: RunFolder, source: str) -> dict[str, dict[int, float]]:
-    """Rationale id to the labelled steps of one source of labels."""
+def _labels(run: RunFolder, prefix: str) -> dict[str, dict[int, float]]:
+    """Rationale id to the labelled steps, of the units of labels that begin with `prefix`."""
     found: dict[str, dict[int, float]] = {}
-    for label in run.table("step_labels", f"{source}-"):
+    for label in run.table("step_labels", prefix):
         found.setdefault(label.rationale_id, {})[label.step] = label.value
     return found
 
 
 def dataset_rows(run: RunFolder, arm: str) -> Iterator[dict[str, Any]]:
     """The rows of the dataset, in order."""
-    problems = {problem.id: problem for problem in run.table("problems")}
-    verdicts = {row.rationale_id: row for row in run.table("verdicts", f"{arm}-")}
-    labels = _labels(run, "symbolic")
     bad = quarantined_nodes(run)
-    scores = {row.rationale_id: row.scores for row in run.table("step_scores") if model_node(row.revision) not in bad}
-    rounds: dict[str, int] = {}
-    for selection in run.table("selections", f"{arm}-"):
-        if selection.kept:
-            rounds.setdefault(selection.rationale_id, selection.round)
-    for row in kept_rationales(run, arm):
-        problem = problems[row.problem_id]
-        facts = _row(problem, row, verdicts[row.id], rounds[row.id], scores.get(row.id))
-        yield _shared(problem, row, labels.get(row.id, {})) | facts
+    for place, rows in enumerate(batched(kept_rows(run, arm), SHARD)):
+        # Labels and scores are stored in the order of these very shards.
+        labels = _labels(run, f"symbolic-{place:05d}")
+        stored = run.table("step_scores", f"prm-{place:05d}")
+        scores = {row.rationale_id: row.scores for row in stored if model_node(row.revision) not in bad}
+        for row in rows:
+            key = row.rationale.id
+            yield _shared(row.problem, row.rationale, labels.get(key, {})) | _row(row, scores.get(key))
 
 
 def near_miss_rows(run: RunFolder) -> Iterator[dict[str, Any]]:
-    """The rows of the near-misses, in order."""
-    problems = {problem.id: problem for problem in run.table("problems")}
-    labels, bad = _labels(run, "near_miss"), quarantined_nodes(run)
+    """The rows of the near-misses, in order; there are few of them."""
+    labels, bad = _labels(run, "near_miss-"), quarantined_nodes(run)
     # By id: shards of before a quarantine may hold some of them once more.
     rows = {row.id: row for row in run.table("rationales", "near_miss-") if row_node(row.id) not in bad}
+    owners = {row.problem_id for row in rows.values()}
+    problems = {problem.id: problem for problem in run.table("problems", "train") if problem.id in owners}
     for row in rows.values():
         yield _shared(problems[row.problem_id], row, labels[row.id]) | {"made_by": row.made_by.sampling}
 
@@ -164,19 +146,27 @@ def write_dataset(run: RunFolder, arm: str) -> None:
     """Write `dataset/` whole: made beside, then renamed into place."""
     from pipelines.stages.sampling import CODE_VERSION
 
-    rows, near_misses = list(dataset_rows(run, arm)), list(near_miss_rows(run))
+    if run.dry:
+        return
     partial, final = run.root / "dataset.partial", run.root / "dataset"
     if partial.exists():
         shutil.rmtree(partial)
-    table = pa.Table.from_pylist(rows, schema=SCHEMA)
-    write_atomic(partial / "data" / "train-00000-of-00001.parquet", table_bytes(table))
-    if near_misses:
-        table = pa.Table.from_pylist(near_misses, schema=NEAR_MISS_SCHEMA)
-        write_atomic(partial / "near_misses" / "train-00000-of-00001.parquet", table_bytes(table))
+    rows, near_misses = CardCounts(), CardCounts()
+    _write_parts(partial / "data", rows.counted(dataset_rows(run, arm)), SCHEMA)
+    _write_parts(partial / "near_misses", near_misses.counted(near_miss_rows(run)), NEAR_MISS_SCHEMA)
     card = dataset_card(run.recipe.name, rows, near_misses, version=CODE_VERSION)
     write_atomic(partial / "README.md", card.encode())
     if final.exists():
         shutil.rmtree(final)
     os.replace(partial, final)
-    run.note("dataset_rows", len(rows))
-    run.note("near_miss_rows", len(near_misses))
+    run.note("dataset_rows", rows.n)
+    run.note("near_miss_rows", near_misses.n)
+
+
+def _write_parts(folder: Path, rows: Iterable[dict[str, Any]], schema: pa.Schema) -> None:
+    """Write rows as the hub names the parts of a split."""
+    n = 0
+    for n, part in enumerate(batched(rows, _PART), start=1):
+        write_atomic(folder / f"{n - 1:05d}", table_bytes(pa.Table.from_pylist(part, schema=schema)))
+    for place in range(n):
+        os.replace(folder / f"{place:05d}", folder / f"train-{place:05d}-of-{n:05d}.parquet")

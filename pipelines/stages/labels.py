@@ -9,17 +9,17 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cache, partial
 
-from data.batching import batched
+from data.batching import Smallest, batched
 from data.ids import content_id, derive_seed
 from data.records import Problem, Rationale, StepLabel
 from pipelines.progress import track
-from pipelines.stages.dataset import kept_rationales
+from pipelines.stages.kept import SHARD, Kept, kept_rows
 from pipelines.stages.sampling import CODE_VERSION, Context
 from prm.labels import label_symbolic, step_labels
 from star.corruption import Corruption, corruptions
 
 _SHARD = 50
-"""Rationales of one unit."""
+"""Rationales whose near-misses are one unit."""
 
 
 def write_labels(context: Context, arm: str) -> None:
@@ -30,23 +30,26 @@ def write_labels(context: Context, arm: str) -> None:
         arm: whose rationales.
     """
     run, recipe = context.run, context.recipe
-    problems = {problem.id: problem for problem in run.table("problems")}
-    kept = kept_rationales(run, arm)
-    order = sorted(kept, key=lambda row: derive_seed("near misses", recipe.seed, row.id))
-    chosen = order[: recipe.near_misses.rationales]
+    parents = Smallest[Kept](
+        recipe.near_misses.rationales, lambda row: derive_seed("near misses", recipe.seed, row.rationale.id)
+    )
     with run.stage("step labels"):
-        for place, shard in enumerate(batched(kept, _SHARD)):
-            key = content_id("symbolic", CODE_VERSION, *(row.id for row in shard))
-            run.unit("step_labels", f"symbolic-{place:05d}", key, partial(_symbolic, shard, problems))
+        for place, shard in enumerate(batched(parents.watch(kept_rows(run, arm)), SHARD)):
+            key = content_id("symbolic", CODE_VERSION, *(row.rationale.id for row in shard))
+            run.unit("step_labels", f"symbolic-{place:05d}", key, partial(_symbolic, shard))
+        run.drop_stale("step_labels", prefix="symbolic-")
+    chosen = parents.found()
+    problems = {row.problem.id: row.problem for row in chosen}
     with run.stage("near-misses"), track("near-misses", len(chosen)) as bar:
         for place, shard in enumerate(batched(chosen, _SHARD)):
-            _write_near_misses(context, f"near_miss-{place:05d}", shard, problems)
+            _write_near_misses(context, f"near_miss-{place:05d}", [row.rationale for row in shard], problems)
             bar.advance(len(shard))
+        run.drop_stale("rationales", "step_labels", prefix="near_miss-")
 
 
-def _symbolic(rationales: Sequence[Rationale], problems: Mapping[str, Problem]) -> Iterator[StepLabel]:
-    for row in rationales:
-        yield from step_labels(label_symbolic(problems[row.problem_id].prompt, row.steps), row.id)
+def _symbolic(rows: Sequence[Kept]) -> Iterator[StepLabel]:
+    for row in rows:
+        yield from step_labels(label_symbolic(row.problem.prompt, row.rationale.steps), row.rationale.id)
 
 
 def _write_near_misses(

@@ -5,56 +5,57 @@ The log-probability gap is taken where the engine holds the model in this proces
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
-from itertools import islice
 
+from data.batching import Smallest
 from data.ids import content_id, derive_seed
-from data.records import Origin, Problem, Rationale, Status, Verdict
+from data.records import Origin, Problem, Rationale, Status
 from data.run_records import LeakReport, LogprobGap, WrongHint
+from pipelines.recipe import Recipe
+from pipelines.stages.drawing import complete
+from pipelines.stages.groups import Group
 from pipelines.stages.policy import Policy
-from pipelines.stages.sampling import CODE_VERSION, Context, Draw, complete
+from pipelines.stages.sampling import CODE_VERSION, Context, Draw
 from star.generation import Request
-from star.leaks import leak_report
-from star.rationalize import swap_outcomes, swapped_prompts
+from star.leaks import leak_report, quarantine
+from star.rationalize import swap_outcomes, swapped_prompts, wrong_hint
 
 
 def measure_leaks(
-    context: Context,
-    policy: Policy,
-    arm: str,
-    round_: int,
-    problems: Mapping[str, Problem],
-    rationales: Sequence[Rationale],
-    verdicts: Mapping[str, Verdict],
-) -> list[LeakReport]:
-    """A report of each rationalized rationale whose answer is right; the others are dropped anyway.
+    context: Context, policy: Policy, arm: str, round_: int, place: int, groups: Sequence[Group]
+) -> set[str]:
+    """Test each rationalized rationale whose answer is right; the others are dropped anyway.
 
     Args:
         context: run, recipe, template.
         policy: what wrote them, for the log-probability gap.
         arm: name of the arm.
         round_: number of the round.
-        problems: by id.
-        rationales: of the round.
-        verdicts: by rationale id.
+        place: of these problems among the shards of the round.
+        groups: problems with the round's rationales.
+
+    Returns:
+        The ids of those in quarantine.
     """
-    rows = [
-        row for row in rationales if row.origin is Origin.RATIONALIZED and verdicts[row.id].status is Status.CORRECT
+    pairs = [
+        (group.problem, row)
+        for group in groups
+        for row in group.rationales
+        if row.origin is Origin.RATIONALIZED and group.verdicts[row.id].status is Status.CORRECT
     ]
-    if not rows:
-        return []
-    pairs = [(problems[row.problem_id], row) for row in rows]
-    config = context.recipe.leaks
-    key = content_id("leaks", policy.revision, config.model_dump_json(), context.template.hash(), CODE_VERSION,
-                     *(row.id for row in rows))  # fmt: skip
+    if not pairs:
+        return set()
+    key = content_id("leaks", policy.facts, context.recipe.leaks.model_dump_json(), context.template.hash(),
+                     CODE_VERSION, *(row.id for _, row in pairs))  # fmt: skip
+    compute = partial(_reports, context, policy, pairs)
+    reports = context.run.unit("leak_reports", f"{arm}-r{round_}-leaks-{place:05d}", key, compute)
+    return set(quarantine(reports, [row for _, row in pairs]))
 
-    def compute() -> Iterator[LeakReport]:
-        for (problem, row), gap in zip(pairs, _gaps(context, policy, pairs), strict=True):
-            yield leak_report(problem, row, config, gap)
 
-    with context.run.stage(f"{arm} · round {round_} · leak tests"):
-        return context.run.unit("leak_reports", f"{arm}-r{round_}-leaks", key, compute)
+def _reports(context: Context, policy: Policy, pairs: Sequence[tuple[Problem, Rationale]]) -> Iterator[LeakReport]:
+    for (problem, row), gap in zip(pairs, _gaps(context, policy, pairs), strict=True):
+        yield leak_report(problem, row, context.recipe.leaks, gap)
 
 
 def _gaps(context: Context, policy: Policy, pairs: Sequence[tuple[Problem, Rationale]]) -> Sequence[LogprobGap | None]:
@@ -69,23 +70,37 @@ def _gaps(context: Context, policy: Policy, pairs: Sequence[tuple[Problem, Ratio
     return hint_gaps(generator.loaded, context.template, pairs, batch_size=size)
 
 
+def wrong_hint_problems(recipe: Recipe, draw: Draw) -> Smallest[Problem]:
+    """Draws `rationalization.wrong_hints` problems by hash, anew each round, of those that it watches go by."""
+    seed = _seed(recipe, draw)
+    return Smallest(recipe.rationalization.wrong_hints, lambda problem: derive_seed(seed, problem.id),
+                    wanted=lambda problem: bool(wrong_hint(problem, seed)))  # fmt: skip
+
+
+def _seed(recipe: Recipe, draw: Draw) -> int:
+    return derive_seed("wrong_hints", recipe.seed, draw.round)
+
+
 def show_wrong_hints(context: Context, policy: Policy, draw: Draw, problems: Sequence[Problem]) -> None:
-    """Show some of the problems a wrong answer as the hint, and store what came of it.
+    """Show problems a wrong answer as the hint, and store what came of it.
 
     Args:
         context: run, recipe, template.
         policy: what answers.
         draw: the rationalization that this is the control of.
-        problems: of which `rationalization.wrong_hints` are drawn by hash, anew each round.
+        problems: with a wrong hint each; see `wrong_hint_problems`.
     """
-    seed = derive_seed("wrong_hints", context.recipe.seed, draw.round)
-    order = sorted(problems, key=lambda problem: derive_seed(seed, problem.id))
-    wanted = context.recipe.rationalization.wrong_hints
-    shown = list(islice(swapped_prompts(order, context.template, seed), wanted))
-    if not shown:
+    if not problems:
         return
-    key = content_id("wrong_hints", policy.revision, context.template.hash(hinted=True), draw.params.to_json(),
-                     CODE_VERSION, *(f"{problem.id} {hint}" for problem, hint, _ in shown))  # fmt: skip
+    shown = list(swapped_prompts(problems, context.template, _seed(context.recipe, draw)))
+    key = content_id(
+        "wrong_hints",
+        policy.facts,
+        context.template.hash(hinted=True),
+        draw.params.to_json(),
+        f"{CODE_VERSION} {context.recipe.seed}",
+        *(f"{problem.id} {hint}" for problem, hint, _ in shown),
+    )
     compute = partial(_answer_wrong_hints, context, policy, draw, shown)
     with context.run.stage(f"{draw.arm} · round {draw.round} · wrong hints"):
         context.run.unit("wrong_hints", f"{draw.arm}-r{draw.round}", key, compute)

@@ -1,78 +1,122 @@
 """The first stage: read the problems, set bad rows aside, keep training and test problems apart.
 
 Bad rows go to `rejects.jsonl` with file, line and reason. Above a stated share the run stops here, before anything is
-spent. A training problem whose text is also a test problem is rejected as `in_test`.
+spent. A training problem whose text is also a test problem is rejected as `in_test`. Sources are read as streams and
+problems stored in shards, so memory does not grow with their number but for a hash each.
 """
 
 from __future__ import annotations
 
+import heapq
 import json
 import random
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Collection, Iterable, Iterator
+from dataclasses import asdict, dataclass, field, replace
 
+from data.batching import batched
 from data.errors import InputError
 from data.ids import content_id, derive_seed
 from data.records import Problem
 from data.sources import Reject, deduplicate, read_problems
 from data.sources.reading import find_files
-from data.store import sha256_of, write_atomic
+from data.store import sha256_of
 from pipelines.progress import say
 from pipelines.recipe import Recipe, SourceConfig
 from pipelines.run_dir import RunFolder
+from pipelines.stages.sampling import Problems
+
+SHARD = 5000
+"""Problems of one stored shard."""
+_SIZES = "problems"
+"""Note with the number of stored problems of each split."""
+_SHOWN = 5
+"""Rejects that are kept to be shown."""
+_NOT_BAD = ("duplicate", "in_test")
+"""Reasons that say nothing against a row."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Reading:
-    """What one source gave."""
+    """One source while it is read, and what it gave."""
 
     config: SourceConfig
-    problems: list[Problem]
-    rejects: list[Reject]
-    n_rows: int
+    n_rows: int = 0
     """Rows read, before `limit`."""
+    n_problems: int = 0
+    """Usable ones, after `limit`."""
+    rejected: Counter[str] = field(default_factory=Counter)
+    """Rejected rows by reason."""
+    rejects: list[Reject] = field(default_factory=list)
+    """The first few of them."""
+    first_bad: Reject | None = None
+    """The first one that is wrong in itself."""
+    problems: list[Problem] = field(default_factory=list)
+    """For `read_source` and `read_both`; a stream leaves it empty."""
+
+    def stream(
+        self, seed: int, held_out: Collection[str] = (), on_reject: Callable[[Reject], None] = lambda reject: None
+    ) -> Iterator[Problem]:
+        """Usable problems, duplicates and those of `held_out` (normalized prompts) removed, `limit` drawn by hash."""
+        config = self.config
+        rows = read_problems(
+            config.source,
+            path=config.path,
+            split=config.split,
+            columns=config.columns or None,
+            options=config.options or None,
+        )
+        items = _apart(deduplicate(rows), held_out)
+        for problem in _limited(self._counted(items, on_reject), config.limit, seed):
+            self.n_problems += 1
+            yield problem
+
+    def _counted(self, items: Iterable[Problem | Reject], on_reject: Callable[[Reject], None]) -> Iterator[Problem]:
+        for item in items:
+            self.n_rows += 1
+            if isinstance(item, Problem):
+                yield item
+                continue
+            self.rejected[item.reason] += 1
+            if len(self.rejects) < _SHOWN:
+                self.rejects.append(item)
+            if item.reason not in _NOT_BAD:
+                self.first_bad = self.first_bad or item
+            on_reject(item)
 
 
-def read_source(config: SourceConfig, seed: int) -> Reading:
-    """Problems and rejects of one source, duplicates removed, `limit` drawn by hash."""
-    problems: list[Problem] = []
-    rejects: list[Reject] = []
-    stream = read_problems(
-        config.source,
-        path=config.path,
-        split=config.split,
-        columns=config.columns or None,
-        options=config.options or None,
-    )
-    for item in deduplicate(stream):
-        if isinstance(item, Reject):
-            rejects.append(item)
+def _normalized(prompt: str) -> str:
+    return " ".join(prompt.split())
+
+
+def _apart(items: Iterable[Problem | Reject], held_out: Collection[str]) -> Iterator[Problem | Reject]:
+    for item in items:
+        if isinstance(item, Problem) and _normalized(item.prompt) in held_out:
+            yield Reject(where=item.id, reason="in_test", detail="also a test problem", excerpt=item.prompt[:200])
         else:
-            problems.append(item)
-    n_rows = len(problems) + len(rejects)
-    if config.limit is not None:
-        problems.sort(key=lambda problem: derive_seed("limit", seed, problem.id))
-        problems = problems[: config.limit]
-    return Reading(config, problems, rejects, n_rows)
+            yield item
+
+
+def _limited(problems: Iterable[Problem], limit: int | None, seed: int) -> Iterator[Problem]:
+    """Problems drawn by hash; no more than `limit` are in memory."""
+    if limit is None:
+        yield from problems
+    else:
+        yield from heapq.nsmallest(limit, problems, key=lambda problem: derive_seed("limit", seed, problem.id))
+
+
+def read_source(config: SourceConfig, seed: int, held_out: Collection[str] = ()) -> Reading:
+    """All problems of one source, in memory."""
+    reading = Reading(config)
+    reading.problems += reading.stream(seed, held_out)
+    return reading
 
 
 def read_both(recipe: Recipe) -> tuple[Reading, Reading]:
-    """Training and test problems of a recipe, kept apart; nothing is judged yet."""
-    test, train = read_source(recipe.evaluation, recipe.seed), read_source(recipe.problems, recipe.seed)
-    rejects = list(train.rejects)
-    problems = list(_without_test(train.problems, test.problems, rejects))
-    return Reading(train.config, problems, rejects, train.n_rows), test
-
-
-def _without_test(train: Iterable[Problem], test: Iterable[Problem], rejects: list[Reject]) -> Iterator[Problem]:
-    held_out = {" ".join(problem.prompt.split()) for problem in test}
-    for problem in train:
-        if " ".join(problem.prompt.split()) in held_out:
-            excerpt = problem.prompt[:200]
-            rejects.append(Reject(where=problem.id, reason="in_test", detail="also a test problem", excerpt=excerpt))
-        else:
-            yield problem
+    """Training and test problems of a recipe, kept apart, in memory; nothing is judged yet."""
+    test = read_source(recipe.evaluation, recipe.seed)
+    held_out = {_normalized(problem.prompt) for problem in test.problems}
+    return read_source(recipe.problems, recipe.seed, held_out), test
 
 
 def check_reading(reading: Reading, recipe: Recipe) -> None:
@@ -81,22 +125,21 @@ def check_reading(reading: Reading, recipe: Recipe) -> None:
     Raises:
         InputError: too many rows are bad, none is left, or a problem cannot be checked by this version.
     """
-    name, limit = reading.config.source, recipe.max_reject_share
-    bad = [reject for reject in reading.rejects if reject.reason not in ("duplicate", "in_test")]
-    if reading.n_rows and len(bad) / reading.n_rows > limit:
-        first = f"{bad[0].where}: {bad[0].reason} {bad[0].detail}".rstrip()
+    name, limit, first = reading.config.source, recipe.max_reject_share, reading.first_bad
+    n_bad = sum(count for reason, count in reading.rejected.items() if reason not in _NOT_BAD)
+    if first and n_bad / reading.n_rows > limit:
+        why = f"{first.where}: {first.reason} {first.detail}".rstrip()
         raise InputError(
-            f"{name}: {len(bad)} of {reading.n_rows} rows are unusable (limit {limit:.0%}); the first: {first}.",
+            f"{name}: {n_bad} of {reading.n_rows} rows are unusable (limit {limit:.0%}); the first: {why}.",
             "Mend the file, or raise `max_reject_share`.",
         )
-    if not reading.problems:
-        reasons = ", ".join(f"{reason} {count}" for reason, count in count_rejects(reading).items())
+    if not reading.n_problems:
+        reasons = _listed(reading.rejected)
         raise InputError(f"{name}: no usable problem is left ({reasons or 'none was read'}).", "Mend the input.")
 
 
-def count_rejects(*readings: Reading) -> dict[str, int]:
-    """Rejected rows by reason."""
-    return dict(Counter(reject.reason for reading in readings for reject in reading.rejects))
+def _listed(counts: Counter[str]) -> str:
+    return ", ".join(f"{reason} {count}" for reason, count in counts.items())
 
 
 def _source_key(config: SourceConfig, seed: int) -> str:
@@ -105,7 +148,26 @@ def _source_key(config: SourceConfig, seed: int) -> str:
     return content_id("problems", config.model_dump_json(), str(seed), *(sha256_of(file) for file in files))
 
 
-def load_problems(run: RunFolder, recipe: Recipe) -> tuple[list[Problem], list[Problem]]:
+@dataclass(frozen=True, slots=True)
+class StoredProblems:
+    """Problems of a run in the order of their source, read from its folder each time they are gone through."""
+
+    run: RunFolder
+    split: str
+    """`train` or `test`."""
+    n: int
+    wanted: Callable[[Problem], bool] | None = None
+    """Which of them; all, if it is none."""
+
+    def __len__(self) -> int:
+        return self.n
+
+    def __iter__(self) -> Iterator[Problem]:
+        found: Iterator[Problem] = self.run.table("problems", self.split)
+        return filter(self.wanted, found) if self.wanted else found
+
+
+def load_problems(run: RunFolder, recipe: Recipe) -> tuple[StoredProblems, StoredProblems]:
     """Training and test problems of a run, read once.
 
     Raises:
@@ -115,40 +177,64 @@ def load_problems(run: RunFolder, recipe: Recipe) -> tuple[list[Problem], list[P
     test_key = _source_key(recipe.evaluation, recipe.seed)
     train_key = content_id(_source_key(recipe.problems, recipe.seed), test_key)
     run.pin(problems=train_key, evaluation=test_key)
-    train: list[Problem] = []
-    test: list[Problem] = []
+    keys = {"test": test_key, "train": train_key}
     with run.stage("problems"):
-        if not (run.has_unit("problems", "train", train_key) and run.has_unit("problems", "test", test_key)):
-            train, test = _read_and_check(run, recipe)
-        return (
-            run.unit("problems", "train", train_key, lambda: train),
-            run.unit("problems", "test", test_key, lambda: test),
-        )
+        if not all(_is_stored(run, split, key) for split, key in keys.items()):
+            _read_and_store(run, recipe, keys)
+    sizes = run.manifest["notes"][_SIZES]
+    return StoredProblems(run, "train", sizes["train"]), StoredProblems(run, "test", sizes["test"])
 
 
-def _read_and_check(run: RunFolder, recipe: Recipe) -> tuple[list[Problem], list[Problem]]:
-    readings = read_both(recipe)
-    lines = (json.dumps(asdict(reject)) + "\n" for reading in readings for reject in reading.rejects)
+def _is_stored(run: RunFolder, split: str, key: str) -> bool:
+    size = run.manifest["notes"].get(_SIZES, {}).get(split, 0)
+    return size > 0 and all(run.has_unit("problems", f"{split}-{place:05d}", key) for place in range(-(-size // SHARD)))
+
+
+def _read_and_store(run: RunFolder, recipe: Recipe, keys: dict[str, str]) -> None:
+    """Read both sources and store what is usable; if they are refused, nothing but the list of rejects stays."""
+    readings = {"test": Reading(recipe.evaluation), "train": Reading(recipe.problems)}
+    file, held_out = run.root / "rejects.jsonl", set[str]()
+    partial = file.with_name(f".{file.name}.partial")
+    with partial.open("w", encoding="utf-8", errors="surrogatepass") as rejects:
+        for split, reading in readings.items():
+            problems = reading.stream(
+                recipe.seed, held_out, lambda reject: print(json.dumps(asdict(reject)), file=rejects)
+            )
+            for place, shard in enumerate(batched(problems, SHARD)):
+                run.unit("problems", f"{split}-{place:05d}", keys[split], lambda rows=shard: rows)  # type: ignore[misc]
+                if split == "test":
+                    held_out.update(_normalized(problem.prompt) for problem in shard)
     # Before the checks: a user whose run is refused needs the list most.
-    write_atomic(run.root / "rejects.jsonl", "".join(lines).encode())
-    run.note("rejects", count_rejects(*readings))
-    counts = ", ".join(f"{reason} {count}" for reason, count in count_rejects(*readings).items())
-    if counts:
-        say(f"rows set aside: {counts}; see {run.root / 'rejects.jsonl'}")
-    for reading in readings:
-        check_reading(reading, recipe)
-    return readings[0].problems, readings[1].problems
+    partial.replace(file)
+    rejected = readings["train"].rejected + readings["test"].rejected
+    run.note("rejects", dict(rejected))
+    if rejected:
+        say(f"rows set aside: {_listed(rejected)}; see {file}")
+    try:
+        for split in ("train", "test"):
+            check_reading(readings[split], recipe)
+    except InputError:
+        run.forget("problems")
+        raise
+    run.note(_SIZES, {split: reading.n_problems for split, reading in readings.items()})
 
 
-def split_dev(problems: Sequence[Problem], recipe: Recipe) -> tuple[list[Problem], list[Problem]]:
+def split_dev(problems: Problems, recipe: Recipe) -> tuple[Problems, list[Problem]]:
     """Training problems proper, and those that gate, PRM and PPO are judged by; drawn by hash, empty if nobody asks."""
     config = recipe.promotion
     asked = config.gate != "always" or config.patience or recipe.prm.enabled or recipe.ppo.enabled
-    share = config.dev_share if asked else 0.0
-    train: list[Problem] = []
-    dev: list[Problem] = []
-    for problem in problems:
-        drawn = random.Random(derive_seed("dev", recipe.seed, problem.id)).random() < share
-        (dev if drawn else train).append(problem)
-    # The last problem to train on is worth more than a gate.
-    return (train, dev) if train else (dev, [])
+    share = config.dev_share if asked and recipe.sft.enabled else 0.0
+    if not share:
+        return problems, []
+
+    def is_dev(problem: Problem) -> bool:
+        return random.Random(derive_seed("dev", recipe.seed, problem.id)).random() < share
+
+    dev = [problem for problem in problems if is_dev(problem)]
+    n_train = len(problems) - len(dev)
+    if not n_train:
+        # The last problem to train on is worth more than a gate.
+        return problems, []
+    if isinstance(problems, StoredProblems):
+        return replace(problems, n=n_train, wanted=lambda problem: not is_dev(problem)), dev
+    return [problem for problem in problems if not is_dev(problem)], dev

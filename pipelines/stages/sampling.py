@@ -1,17 +1,18 @@
-"""The stages of a STaR run, each a function from records to records through the run folder.
+"""Drawing and checking: samples and greedy answers of a policy to problems, shard by shard through the run folder.
 
-Work is cut into shards of problems; a shard is always computed as the same batch, from seeds derived from
-(run seed, stage, round, problem id, sample index), so a resumed run gives the bytes of an uninterrupted one.
+A shard is always computed as the same batch, from seeds derived from (run seed, stage, round, problem id, sample
+index), so a resumed run gives the bytes of an uninterrupted one, whoever draws. One shard is graded while the next is
+drawn, and no more than the few in between are in memory.
 """
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
 from functools import partial
 from importlib.metadata import version
-from typing import Literal
+from typing import Literal, Protocol
 
 from data.batching import batched
 from data.errors import UserError
@@ -20,9 +21,10 @@ from data.prompts import PromptTemplate
 from data.records import Origin, Problem, Provenance, Rationale, Status, Verdict
 from data.run_records import Evaluation
 from data.steps import split_steps
-from pipelines.progress import Tracker, say, track
+from pipelines.progress import track
 from pipelines.recipe import Recipe
 from pipelines.run_dir import RunFolder
+from pipelines.stages.drawing import Shard, draw_shards
 from pipelines.stages.policy import Policy
 from pipelines.stages.verification import check_rationales, check_texts, final_answer
 from star.generation import Completion, Request, SamplingParams
@@ -38,6 +40,10 @@ class Context:
     run: RunFolder
     recipe: Recipe
     template: PromptTemplate
+
+
+class Problems(Sized, Iterable[Problem], Protocol):
+    """Problems that can be gone through again and again, from memory or from the run folder."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,55 +80,47 @@ class Draw:
         for problem in problems:
             prompt = context.template.render(problem, hint=hint_of(problem) if self.hinted else "")
             for index in range(self.n):
-                # Without the arm: in round 1 all arms draw the same.
-                seed = derive_seed(context.recipe.seed, self.purpose, self.place, self.round, problem.id, index)
+                seed = self.seed(context, problem, index)
                 yield Request(id=f"{problem.id}/{index}", prompt=prompt, seed=seed, sampling=self.params)
 
-
-def _to_rationale(
-    context: Context, policy: Policy, draw: Draw, problem: Problem, request: Request, completion: Completion
-) -> Rationale:
-    provenance = Provenance(
-        model=policy.name,
-        revision=policy.revision,
-        engine=policy.engine,
-        round=policy.round,
-        seed=request.seed,
-        prompt_hash=context.template.hash(hinted=draw.hinted),
-        sampling=draw.params.to_json(),
-        code_version=CODE_VERSION,
-    )
-    return Rationale.create(
-        problem_id=problem.id,
-        steps=split_steps(completion.text),
-        made_by=provenance,
-        origin=Origin.RATIONALIZED if draw.hinted else Origin.SAMPLED,
-        finish_reason=completion.finish_reason,
-        n_tokens=completion.n_tokens,
-        answer=final_answer(completion.text, problem),
-    )
+    def seed(self, context: Context, problem: Problem, index: int) -> int:
+        """The seed of one sample. Without the arm: in round 1 all arms draw the same."""
+        return derive_seed(context.recipe.seed, self.purpose, self.place, self.round, problem.id, index)
 
 
-def _generate(context: Context, policy: Policy, draw: Draw, shard: Sequence[Problem]) -> Iterator[Rationale]:
-    requests = list(draw.requests(context, shard))
-    owners = [problem for problem in shard for _ in range(draw.n)]
-    completions = complete(policy, requests)
-    for problem, request, completion in zip(owners, requests, completions, strict=True):
-        yield _to_rationale(context, policy, draw, problem, request, completion)
+@dataclass(slots=True)
+class Drawn:
+    """Rationales and their verdicts, in the order of their problems, read from the run folder each time."""
+
+    run: RunFolder
+    samples: int
+    """Of each problem."""
+    units: list[str] = field(default_factory=list)
+    n: int = 0
+    right: int = 0
+    undecided: int = 0
+    failed: int = 0
+    """Problems with a decided sample and no right one."""
+
+    def __len__(self) -> int:
+        return self.n
+
+    def __iter__(self) -> Iterator[tuple[Rationale, Verdict]]:
+        for unit in self.units:
+            rows, verdicts = (self.run.read_unit(table, unit) for table in ("rationales", "verdicts"))
+            yield from zip(rows, verdicts, strict=True)
+
+    def count(self, statuses: Sequence[Status]) -> str:
+        """Take in a shard's verdicts; says what share is right so far."""
+        self.n += len(statuses)
+        self.right += statuses.count(Status.CORRECT)
+        self.undecided += statuses.count(Status.UNDECIDED)
+        for of_problem in batched(statuses, self.samples):
+            self.failed += Status.CORRECT not in of_problem and set(of_problem) != {Status.UNDECIDED}
+        return f"accepted {self.right / max(1, self.n):.0%}"
 
 
-def complete(policy: Policy, requests: Sequence[Request]) -> list[Completion]:
-    """All completions of a shard; the first error among them is told."""
-    completions = list(policy.generator.generate(requests))
-    failed = [completion.error for completion in completions if completion.error]
-    if failed:
-        say(f"{len(failed)} of {len(completions)} samples failed; the first: {failed[0]}")
-    return completions
-
-
-def sample(
-    context: Context, policy: Policy, draw: Draw, problems: Sequence[Problem], verdicts: dict[str, Verdict]
-) -> list[Rationale]:
+def sample(context: Context, policy: Policy, draw: Draw, problems: Iterable[Problem], total: int) -> Drawn:
     """Draw and verify `draw.n` rationales of each problem, shard by shard.
 
     Args:
@@ -130,40 +128,82 @@ def sample(
         policy: what draws.
         draw: how.
         problems: in order; the shards follow it.
-        verdicts: filled with the verdict of each rationale, by its id.
+        total: how many problems there are at most, for the progress bar.
 
     Raises:
         UserError: too many checks could not be decided.
     """
-    run, found = context.run, list[Rationale]()
-    with run.stage(draw.label), track(draw.label, len(problems) * draw.n) as bar:
-        for place, shard in enumerate(batched(problems, context.recipe.shard_size)):
-            unit = f"{draw.unit}-{place:05d}"
-            key = content_id(
-                "sample",
-                policy.revision,
-                context.template.hash(hinted=draw.hinted),
-                CODE_VERSION,
-                draw.params.to_json(),
-                f"{draw.round} {draw.purpose} {draw.place} {draw.n}",
-                *(problem.id for problem in shard),
-            )
-            rows = run.unit("rationales", unit, key, partial(_generate, context, policy, draw, shard))
-            checked = run.unit("verdicts", unit, key, partial(check_rationales, shard, rows))
-            verdicts.update((verdict.rationale_id, verdict) for verdict in checked)
-            found += rows
-            _advance(bar, len(rows), [verdicts[row.id].status for row in found])
-    _check_undecided(context.recipe, draw.label, [verdicts[row.id].status for row in found])
-    return found
+    run, drawn = context.run, Drawn(context.run, draw.n)
+
+    def requests(shard: Shard) -> list[Request]:
+        return list(draw.requests(context, shard.problems))
+
+    def store(shard: Shard, verdicts: Callable[[], list[Verdict]]) -> None:
+        found = run.unit("verdicts", shard.unit, shard.key, verdicts)
+        drawn.units.append(shard.unit)
+        bar.advance(len(found), drawn.count([verdict.status for verdict in found]))
+
+    with run.stage(draw.label), track(draw.label, total * draw.n) as bar, ThreadPoolExecutor(1) as grader:
+        before: list[tuple[Shard, Callable[[], list[Verdict]]]] = []
+        for shard, completions in draw_shards(policy, _shards(context, policy, draw, problems), requests):
+            verdicts: Callable[[], list[Verdict]] = list
+            if shard.problems:
+                make = partial(_rationales, context, policy, draw, shard.problems, completions)
+                rows = run.unit("rationales", shard.unit, shard.key, make)
+                # While this shard is graded, the next one is drawn.
+                verdicts = grader.submit(_verdicts, shard.problems, rows).result
+            before.append((shard, verdicts))
+            if len(before) > 1:
+                store(*before.pop(0))
+        for last in before:
+            store(*last)
+    run.drop_stale("rationales", "verdicts", prefix=f"{draw.unit}-")
+    _check_undecided(context.recipe, draw.label, drawn.undecided, drawn.n)
+    return drawn
 
 
-def _advance(bar: Tracker, amount: int, statuses: Sequence[Status]) -> None:
-    right = sum(status is Status.CORRECT for status in statuses)
-    bar.advance(amount, f"accepted {right / max(1, len(statuses)):.0%}")
+def _shards(context: Context, policy: Policy, draw: Draw, problems: Iterable[Problem]) -> Iterator[Shard]:
+    facts = (policy.facts, context.template.hash(hinted=draw.hinted), CODE_VERSION, draw.params.to_json(),
+             f"{context.recipe.seed} {draw.round} {draw.purpose} {draw.place} {draw.n}")  # fmt: skip
+    for place, part in enumerate(batched(problems, context.recipe.shard_size)):
+        unit, key = f"{draw.unit}-{place:05d}", content_id("sample", *facts, *(problem.id for problem in part))
+        is_drawn, is_checked = (context.run.has_unit(table, unit, key) for table in ("rationales", "verdicts"))
+        yield Shard(unit, key, [] if is_drawn and is_checked else part, is_drawn)
 
 
-def _check_undecided(recipe: Recipe, label: str, statuses: Sequence[Status]) -> None:
-    share = statuses.count(Status.UNDECIDED) / max(1, len(statuses))
+def _rationales(
+    context: Context, policy: Policy, draw: Draw, problems: Sequence[Problem], completions: Sequence[Completion]
+) -> Iterator[Rationale]:
+    prompt_hash, params = context.template.hash(hinted=draw.hinted), draw.params.to_json()
+    owners = ((problem, index) for problem in problems for index in range(draw.n))
+    for (problem, index), completion in zip(owners, completions, strict=True):
+        provenance = Provenance(
+            model=policy.name,
+            revision=policy.revision,
+            engine=policy.engine,
+            round=policy.round,
+            seed=draw.seed(context, problem, index),
+            prompt_hash=prompt_hash,
+            sampling=params,
+            code_version=CODE_VERSION,
+        )
+        yield Rationale.create(
+            problem_id=problem.id,
+            steps=split_steps(completion.text),
+            made_by=provenance,
+            origin=Origin.RATIONALIZED if draw.hinted else Origin.SAMPLED,
+            finish_reason=completion.finish_reason,
+            n_tokens=completion.n_tokens,
+            answer=final_answer(completion.text, problem),
+        )
+
+
+def _verdicts(problems: Sequence[Problem], rows: Sequence[Rationale]) -> list[Verdict]:
+    return list(check_rationales(problems, rows))
+
+
+def _check_undecided(recipe: Recipe, label: str, undecided: int, n: int) -> None:
+    share = undecided / max(1, n)
     if share > recipe.max_undecided_share:
         raise UserError(
             f"{label}: {share:.1%} of the answers could not be drawn or checked (limit "
@@ -173,7 +213,7 @@ def _check_undecided(recipe: Recipe, label: str, statuses: Sequence[Status]) -> 
 
 
 def evaluate(
-    context: Context, policy: Policy, problems: Sequence[Problem], arm: str, *, table: str = "evaluations"
+    context: Context, policy: Policy, problems: Problems, arm: str, *, table: str = "evaluations"
 ) -> list[Evaluation]:
     """Greedy answers of a policy to held-out problems, verified.
 
@@ -187,33 +227,36 @@ def evaluate(
     what = "evaluate" if table == "evaluations" else "gate"
     label = f"{arm} · {what} round {policy.round}" if policy.round else f"{what} base"
     params = context.recipe.sampling.params(temperature=0.0, top_p=1.0, top_k=0)
+    facts = (policy.facts, context.template.hash(), CODE_VERSION, params.to_json())
     found: list[Evaluation] = []
+    counts = Drawn(context.run, 1)
+
+    def shards() -> Iterator[Shard]:
+        for place, part in enumerate(batched(problems, context.recipe.shard_size)):
+            unit, key = f"{arm}-r{policy.round}-{place:05d}", content_id("evaluate", *facts, *(row.id for row in part))
+            yield Shard(unit, key, part, context.run.has_unit(table, unit, key))
+
+    def requests(shard: Shard) -> list[Request]:
+        # Greedy: the seed is never drawn from.
+        return [
+            Request(id=row.id, prompt=context.template.render(row), seed=0, sampling=params) for row in shard.problems
+        ]
+
     with context.run.stage(label), track(label, len(problems)) as bar:
-        for place, shard in enumerate(batched(problems, context.recipe.shard_size)):
-            unit = f"{arm}-r{policy.round}-{place:05d}"
-            key = content_id(
-                "evaluate",
-                policy.revision,
-                context.template.hash(),
-                CODE_VERSION,
-                params.to_json(),
-                *(problem.id for problem in shard),
-            )
-            rows = context.run.unit(table, unit, key, partial(_evaluate_shard, context, policy, params, shard, arm))
+        for shard, completions in draw_shards(policy, shards(), requests):
+            make = partial(_evaluations, policy, shard.problems, completions, arm)
+            rows: list[Evaluation] = context.run.unit(table, shard.unit, shard.key, make)
             found += rows
-            _advance(bar, len(rows), [row.status for row in found])
-    _check_undecided(context.recipe, label, [row.status for row in found])
+            bar.advance(len(rows), counts.count([row.status for row in rows]))
+    _check_undecided(context.recipe, label, counts.undecided, counts.n)
     return found
 
 
-def _evaluate_shard(
-    context: Context, policy: Policy, params: SamplingParams, shard: Sequence[Problem], arm: str
+def _evaluations(
+    policy: Policy, problems: Sequence[Problem], completions: Sequence[Completion], arm: str
 ) -> Iterator[Evaluation]:
-    # Greedy: the seed is never drawn from.
-    requests = [Request(id=row.id, prompt=context.template.render(row), seed=0, sampling=params) for row in shard]
-    completions = complete(policy, requests)
     texts, reasons = [row.text for row in completions], [row.finish_reason for row in completions]
-    for problem, completion, verdict in zip(shard, completions, check_texts(shard, texts, reasons), strict=True):
+    for problem, completion, verdict in zip(problems, completions, check_texts(problems, texts, reasons), strict=True):
         yield Evaluation(
             problem_id=problem.id,
             arm=arm,
@@ -224,11 +267,3 @@ def _evaluate_shard(
             finish_reason=completion.finish_reason,
             n_tokens=completion.n_tokens,
         )
-
-
-def statuses_by_problem(rationales: Sequence[Rationale], verdicts: dict[str, Verdict]) -> dict[str, list[Status]]:
-    """Problem id to the verdicts of its rationales."""
-    found: dict[str, list[Status]] = defaultdict(list)
-    for row in rationales:
-        found[row.problem_id].append(verdicts[row.id].status)
-    return found

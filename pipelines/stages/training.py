@@ -56,9 +56,7 @@ class Training:
         with run.stage(self._label):
             entry = run.checkpoint(self.name, self.key, lambda target: self._make(target, state))
         state.clear()
-        base = self.base
-        return Policy(self.name, str(folder / self.name), entry["revision"], self.round, base.engine, base.batch_size,
-                      options=base.options)  # fmt: skip
+        return self.base.heir(self.name, folder / self.name, entry["revision"], self.round)
 
     @property
     def _label(self) -> str:

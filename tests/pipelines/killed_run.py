@@ -2,7 +2,7 @@
 
     python killed_run.py N before|after ARGUMENTS...
 
-An event is a file put in its place, a folder removed, or an optimizer step: every point at which the run folder
+An event is a file put in its place, a line of the journal, a folder removed, or an optimizer step: every point at which the run folder
 changes, and the middle of every training. Prints the number of events at the end.
 """
 
@@ -39,7 +39,9 @@ if __name__ == "__main__":
     os.replace = deadly(os.replace, at, when)
     shutil.rmtree = deadly(shutil.rmtree, at, when)  # type: ignore[assignment]
     import star.sft
+    from pipelines.journal import Journal
 
+    Journal.add = deadly(Journal.add, at, when)  # type: ignore[method-assign]
     star.sft._step = deadly(star.sft._step, at, when)
     from pipelines.cli import main
 

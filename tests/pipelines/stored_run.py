@@ -11,7 +11,8 @@ from data.run_records import Selection
 from data.steps import split_steps
 from pipelines.recipe import load_recipe
 from pipelines.run_dir import RunFolder
-from pipelines.stages.dataset import kept_rationales, write_dataset
+from pipelines.stages.dataset import write_dataset
+from pipelines.stages.kept import kept_rationales
 from pipelines.stages.labels import write_labels
 from pipelines.stages.sampling import Context
 from pipelines.stages.verification import check_rationales, final_answer
@@ -55,9 +56,11 @@ def rationale(problem: Problem, seed: int, *, wrong: bool = False, round_: int =
 
 
 def _store_round(run: RunFolder, number: int, known: Sequence[Problem], rows: Sequence[Rationale]) -> None:
+    places = {problem.id: place for place, problem in enumerate(known)}
+    rows = sorted(rows, key=lambda row: places[row.problem_id])
     run.unit("rationales", f"star-r{number}-sample-00000", "key", lambda: rows)
     verdicts = run.unit("verdicts", f"star-r{number}-sample-00000", "key", lambda: check_rationales(known, rows))
-    run.unit("selections", f"star-r{number}", "key", lambda: [
+    run.unit("selections", f"star-r{number}-00000", "key", lambda: [
         Selection(
             rationale_id=row.id, problem_id=row.problem_id, arm="star", round=number,
             kept=verdict.status == "correct", reason="kept" if verdict.status == "correct" else str(verdict.status),

@@ -29,6 +29,8 @@ SMALL = [
     "rounds=2",
     "threads=1",
     "near_misses.rationales=4",
+    "prm.enabled=false",
+    "ppo.enabled=false",
 ]
 
 
@@ -111,6 +113,42 @@ def test_a_changed_input_is_refused_by_name(tmp_path: Path) -> None:
     assert done.returncode == 2
     assert "problems: " in done.stderr
     assert "--fresh" in done.stderr
+
+
+def test_explain_says_what_is_kept_and_update_computes_just_the_rest(whole: tuple[Path, int], tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    shutil.copytree(whole[0], folder)
+    before = {file: file.stat().st_mtime_ns for file in folder.rglob("*") if file.is_file()}
+    assert "first:  nothing: the run is through" in finish(folder, "--explain").stdout
+    told = finish(folder, "sft.steps=13", "--explain").stdout
+    assert "recipe: sft.steps: 12 -> 13" in told
+    assert (
+        "first:  checkpoint generator-star-r1 (stage 'star · round 1 · train'): it was trained from other inputs"
+        in told
+    )
+    assert "rationales" in told.partition("kept:")[2].splitlines()[0]
+    assert {file: file.stat().st_mtime_ns for file in folder.rglob("*") if file.is_file()} == before
+    refused = finish(folder, "sft.steps=13")
+    assert refused.returncode == 2
+    assert "--update" in refused.stderr
+    assert finish(folder, "sft.steps=13", "--update").returncode == 0
+    first = [file for file in before if "rationales/shard-star-r1-sample" in str(file)]
+    assert first
+    assert all(file.stat().st_mtime_ns == before[file] for file in first)
+    # What an update leaves is what a new run gives.
+    assert finish(tmp_path / "new", "sft.steps=13").returncode == 0
+    assert fingerprint(folder) == fingerprint(tmp_path / "new")
+
+
+def test_explain_names_a_damaged_shard(whole: tuple[Path, int], tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    shutil.copytree(whole[0], folder)
+    file = folder / "records/rationales/shard-star-r1-sample-00001.parquet"
+    file.write_bytes(file.read_bytes()[:-1])
+    told = finish(folder, "--explain").stdout
+    assert (
+        "first:  rationales star-r1-sample-00001 (stage 'star · round 1 · sample'): its file is damaged or gone" in told
+    )
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # a file that `datasets` leaves open

@@ -216,12 +216,12 @@ def test_a_tiny_round_is_filled_with_earlier_rows_of_problems_it_lacks(provenanc
 def test_diversity_counts_equation_lists_and_what_sampling_more_buys(problem: Problem, provenance: Provenance) -> None:
     texts = ["12+3=15\n15-4=11\n#### 11", "12 + 3 = 15 and 15 - 4 = 11\n#### 11", "12-4=8\n8+3=11\n#### 11", "#### 12"]
     rows, verdicts = samples(problem, provenance, texts, [Status.CORRECT] * 3 + [Status.INCORRECT])
-    found = diversity(rows, verdicts, k=2)
+    found = diversity([(rows, verdicts)], k=2)
     assert (found.n_solved, found.equation_lists) == (1, 2.0)
     assert (found.pass_at_1, found.pass_at_k) == (0.75, 1.0)
     assert found.is_low(SelectionConfig(min_equation_lists=2.5))
     assert not found.is_low(SelectionConfig(min_equation_lists=2.0))
-    assert not diversity([], {}, k=2).is_low(SelectionConfig(min_equation_lists=9))
+    assert not diversity([], k=2).is_low(SelectionConfig(min_equation_lists=9))
 
 
 @pytest.mark.parametrize("gold", ["7", "1,234", "-3", "2.50", "100000000"])

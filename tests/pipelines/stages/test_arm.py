@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from data.lineage import Decision, append_decisions, row_node
 from data.prompts import PromptTemplate
 from data.records import Origin, Problem
 from data.sources.arithmetic import read_arithmetic
@@ -207,3 +208,17 @@ def test_a_round_samples_at_the_setting_of_the_best_balance_score(tmp_path: Path
     assert rows
     chosen = [row for row in run.manifest["notes"][f"balance {WITHOUT} 1"] if row["chosen"]]
     assert [(row["temperature"], row["n"]) for row in chosen] == [(temperature, 1)]
+
+
+def test_what_was_put_into_quarantine_is_not_trained_on_when_the_run_goes_on(tmp_path: Path) -> None:
+    run, first, _ = climb(tmp_path, rationalize=True, changes=("rounds=2",))
+    _, bad = first.trainings[0].examples[0]
+    decision = Decision(
+        node=row_node(bad.id), action="quarantine", reason="a wrong premise", through_models=False, version="0"
+    )
+    append_decisions(run.root, [decision])
+    _, second, _ = climb(tmp_path, rationalize=True, changes=("rounds=2",))
+    assert bad.id not in {row.id for _, row in second.trainings[0].examples}
+    assert len(second.trainings[0].examples) >= len(first.trainings[0].examples) - 1
+    reasons = {row.rationale_id: row.reason for row in RunFolder.read(run.root).table("selections", "star-r1-")}
+    assert reasons[bad.id] == "quarantine"

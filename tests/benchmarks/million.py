@@ -1,0 +1,169 @@
+"""Many problems: seconds and peak memory of a run that samples, checks, rationalizes, selects, labels and reports.
+
+    python tests/benchmarks/million.py [--problems 10000,100000,1000000] [--out RESULT.json] [--plot CURVE.svg]
+
+Each size is a process of its own: `run_recipe` with `sft.enabled: false` on a file of sums, one sample each, answered
+by the scripted engine (a function: seven in eight right, the others right when they see the answer). The pipeline's own
+cost is the CPU time of the process and its children less that of the engine's function and of the verifiers (answers
+and steps), which are measured in the same process by themselves.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import os
+import re
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+RECIPE = """
+name: million
+model: {name: SCRIPT}
+problems: {source: local, path: PATH, options: {kind: math}}
+evaluation: {source: arithmetic, split: test, options: {n: 10, difficulty: [1]}}
+prompt: arithmetic
+engine: {type: scripted}
+sampling: {n: 1, max_tokens: 64}
+rationalization: {temperature: 0.8}
+sft: {enabled: false}
+rounds: 1
+shard_size: 1000
+"""
+_SUM = re.compile(r"(\d+)\+(\d+)=\?(?: \((\d+)\))?")
+
+
+def write_problems(file: Path, n: int) -> None:
+    """A file of different sums."""
+    with file.open("w") as stream:
+        for place in range(n):
+            first, second = 1000 + place // 1000, 1 + place % 1000
+            print(json.dumps({"prompt": f"{first}+{second}=?", "answer": str(first + second)}), file=stream)
+
+
+def answer(prompt: str) -> str:
+    """A worked sum, wrong for one in eight unless the answer is shown."""
+    found = _SUM.search(prompt)
+    if not found:
+        return "No sum."
+    first, second, hint = found.groups()
+    total = int(first) + int(second)
+    if not hint and (int(first) * 7 + int(second)) % 8 == 0:
+        total += 1
+    return f"{first}+{second}={total}\n#### {total}"
+
+
+def run(n: int) -> dict[str, float]:
+    """One run; seconds and memory."""
+    from data.steps import split_steps
+    from pipelines.overrides import read_yaml
+    from pipelines.recipe import parse_recipe
+    from pipelines.run import run_recipe
+    from pipelines.stages.policy import Policy
+    from star.generation.scripted import ScriptedGenerator
+    from verifiers import check_answers, check_steps
+
+    spent = [0.0]
+
+    def script(request: Any) -> str:
+        started = time.thread_time()
+        text = answer(request.prompt)
+        spent[0] += time.thread_time() - started
+        return text
+
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "problems.jsonl"
+        write_problems(file, n)
+        (Path(folder) / "none.json").write_text("{}")
+        text = RECIPE.replace("PATH", str(file)).replace("SCRIPT", f"{folder}/none.json")
+        content = read_yaml(text, "recipe")
+        policy = Policy("scripted", "scripted", "script", 0, "scripted", 64)
+        policy.use(ScriptedGenerator(script))
+        started, wall = cpu_seconds(), time.monotonic()
+        found = run_recipe(parse_recipe(content, where="recipe"), Path(folder) / "run", start=policy)
+        seconds, wall = cpu_seconds() - started, time.monotonic() - wall
+        kept = found.manifest["notes"]["dataset_rows"]
+        samples = sum(1 for _ in found.table("verdicts"))
+        stages = {name: costs["seconds"] for name, costs in found.manifest["stages"].items()}
+        size = sum(file.stat().st_size for file in (Path(folder) / "run").rglob("*.*") if file.is_file())
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    texts = [answer(f"{999 + place}+1=?") for place in range(min(n, 20_000))]
+    started = cpu_seconds()
+    check_answers([(str(1000 + place), text) for place, text in enumerate(texts)], kind="text")
+    answers = (cpu_seconds() - started) / len(texts)
+    started = cpu_seconds()
+    for text in texts:
+        check_steps("", split_steps(text))
+    steps = (cpu_seconds() - started) / len(texts)
+    # Steps are checked for the labels of what is kept and for the leak test of what was rationalized.
+    own = seconds - spent[0] - answers * samples - steps * (kept + samples - n)
+    return {
+        "problems": n, "samples": samples, "dataset rows": kept, "wall s": round(wall, 1), "CPU s": round(seconds, 1),
+        "answer check ms": round(1000 * answers, 3), "step check ms": round(1000 * steps, 3),
+        "own ms a sample": round(1000 * own / samples, 3),
+        "peak MB": round(peak, 0), "MB on disk": round(size / 1e6, 0), "stages": stages,
+    }  # fmt: skip
+
+
+def cpu_seconds() -> float:
+    """Of this process and its children, those that live (the verifier's pool) and those that ended."""
+    me = psutil.Process()
+    times = [me.cpu_times(), *(child.cpu_times() for child in me.children(recursive=True))]
+    ended = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return sum(found.user + found.system for found in times) + ended.ru_utime + ended.ru_stime
+
+
+def plot(rows: list[dict[str, float]], file: Path) -> None:
+    """Seconds and memory over problems."""
+    import matplotlib.pyplot as plt
+
+    figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3.5))
+    sizes = [row["problems"] for row in rows]
+    left.loglog(sizes, [row["CPU s"] for row in rows], "o-")
+    left.set(xlabel="problems", ylabel="CPU seconds", title="time")
+    right.semilogx(sizes, [row["peak MB"] for row in rows], "o-")
+    right.set(xlabel="problems", ylabel="MB", title="peak memory", ylim=(0, None))
+    figure.tight_layout()
+    figure.savefig(file)
+
+
+def main() -> None:
+    """All sizes, each in its own process."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--problems", default="10000,100000,1000000")
+    parser.add_argument("--out", type=Path)
+    parser.add_argument("--plot", type=Path)
+    parser.add_argument("--one", type=int)
+    found = parser.parse_args()
+    if found.one:
+        print(json.dumps(run(found.one)))
+        return
+    rows: list[dict[str, float]] = []
+    for n in map(int, found.problems.split(",")):
+        command = [sys.executable, __file__, "--one", str(n)]
+        done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True, env=dict(os.environ))
+        rows.append(json.loads(done.stdout.splitlines()[-1]))
+        print(rows[-1], flush=True)
+    result: dict[str, Any] = {"runs": rows}
+    if len(rows) > 1:
+        first, last = rows[0], rows[-1]
+        result["exponent"] = round(
+            math.log(last["CPU s"] / first["CPU s"]) / math.log(last["problems"] / first["problems"]), 3
+        )
+        print("exponent", result["exponent"])
+    if found.out:
+        found.out.write_text(json.dumps(result, indent=1) + "\n")
+    if found.plot:
+        plot(rows, found.plot)
+
+
+if __name__ == "__main__":
+    main()
