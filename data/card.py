@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 _HEAD = """---
@@ -44,6 +44,10 @@ run's own process reward model, null if it had none.
 | model | revision | sampling | rows |
 |---|---|---|---|
 {models}
+
+| judged by | |
+|---|---|
+{judges}
 """
 
 
@@ -125,7 +129,9 @@ _COUNTED = ("origin", "source", "licence", "difficulty", "round")
 """Columns whose values the card counts."""
 
 
-def dataset_card(name: str, rows: CardCounts, near_misses: CardCounts, *, version: str) -> str:
+def dataset_card(
+    name: str, rows: CardCounts, near_misses: CardCounts, *, version: str, judges: Sequence[tuple[str, str]] = ()
+) -> str:
     """Markdown card of a dataset.
 
     Args:
@@ -133,6 +139,7 @@ def dataset_card(name: str, rows: CardCounts, near_misses: CardCounts, *, versio
         rows: of the dataset, counted.
         near_misses: of its second part, counted; there may be none.
         version: of stepstar.
+        judges: besides the verifier, what else was said of the rows and how far it can be trusted, by name.
     """
     files = {"default": {"train": "data/train-*.parquet"}}
     if near_misses.n:
@@ -146,4 +153,5 @@ def dataset_card(name: str, rows: CardCounts, near_misses: CardCounts, *, versio
         n_problems=rows.n_problems,
         counts=count_lines(counts),
         models=model_lines(rows.models),
+        judges="\n".join(f"| {what} | {said} |" for what, said in (("answers", f"stepstar {version}"), *judges)),
     )

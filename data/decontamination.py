@@ -18,6 +18,8 @@ from data.ngrams import SHARED, NgramIndex, words_of
 from data.sources.base import Reject
 from data.sources.reading import find_files, read_rows, short_names
 
+CONTAMINATION = "decontamination.json"
+"""File of a run folder with what was found last."""
 WORDS = 13
 EQUATIONS = 3
 LONG_EQUATION = 3

@@ -103,13 +103,13 @@ def read_decisions(root: Path) -> list[Decision]:
         raise InputError(f"'{file}' is damaged ({error}).", "Mend the line, or restore the file.") from error
 
 
-def append_decision(root: Path, decision: Decision) -> None:
-    """Add an entry to the log, which is whole at any moment.
+def append_decisions(root: Path, decisions: Iterable[Decision]) -> None:
+    """Add entries to the log, which is whole at any moment.
 
     Raises:
         InputError: the log is damaged or cannot be written.
     """
-    lines = [json.dumps(asdict(one), ensure_ascii=False) + "\n" for one in [*read_decisions(root), decision]]
+    lines = [json.dumps(asdict(one), ensure_ascii=False) + "\n" for one in [*read_decisions(root), *decisions]]
     write_atomic(root / LOG, "".join(lines).encode())
 
 

@@ -9,7 +9,9 @@ from __future__ import annotations
 import hashlib
 import io
 import os
+import shutil
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -30,6 +32,10 @@ class ShardEntry:
     key: str
     """Hash of what the shard was computed from."""
 
+    def __post_init__(self) -> None:
+        if self.file.startswith("/") or ".." in self.file.split("/"):
+            raise InputError(f"the manifest names '{self.file}', outside its folder.", "Do not use that folder.")
+
 
 def sha256_of(file: Path) -> str:
     """Hexadecimal SHA-256 of a file."""
@@ -44,27 +50,99 @@ def write_atomic(file: Path, content: bytes) -> None:
         InputError: the disk is full or the folder cannot be written.
     """
     partial = file.with_name(f".{file.name}.partial")
-    try:
+    with writing(file):
         file.parent.mkdir(parents=True, exist_ok=True)
-        with partial.open("wb") as stream:
-            stream.write(content)
-            stream.flush()
-            os.fsync(stream.fileno())
-        os.replace(partial, file)
-        _sync_folder(file.parent)
-    except OSError as error:
+        try:
+            with partial.open("wb") as stream:
+                stream.write(content)
+                stream.flush()
+                os.fsync(stream.fileno())
+            os.replace(partial, file)
+        finally:
+            partial.unlink(missing_ok=True)
+        _sync(file.parent)
+
+
+@contextmanager
+def replacing(file: Path) -> Iterator[Path]:
+    """A path at which a library may write what then takes the place of `file`, whole.
+
+    It lies in a folder of its own: libraries write under names that nobody else knows, and a killed one leaves them.
+    The next write takes that folder away, and so does `discard`.
+
+    Raises:
+        InputError: the disk is full or the folder cannot be written.
+    """
+    scratch = _scratch(file)
+    with writing(file):
+        shutil.rmtree(scratch, ignore_errors=True)
+        scratch.mkdir(parents=True)
+        try:
+            yield scratch / file.name
+            _sync(scratch / file.name)
+            os.replace(scratch / file.name, file)
+            _sync(file.parent)
+        finally:
+            shutil.rmtree(scratch, ignore_errors=True)
+
+
+def discard(file: Path) -> None:
+    """Remove a file, if it is there, and what an interrupted `replacing` left of it."""
+    file.unlink(missing_ok=True)
+    shutil.rmtree(_scratch(file), ignore_errors=True)
+
+
+@contextmanager
+def writing(place: Path) -> Iterator[None]:
+    """Name `place`, the reason and the cure where what the block writes does not fit or may not be written.
+
+    Raises:
+        InputError: an operation on a file failed.
+    """
+    from safetensors import SafetensorError
+
+    try:
+        yield
+    except (OSError, SafetensorError) as error:
         raise InputError(
-            f"cannot write '{file}': {error.strerror}.",
+            f"cannot write '{place}': {getattr(error, 'strerror', None) or error}.",
             "Free space or permissions, then run the same command again: it resumes.",
         ) from error
 
 
-def _sync_folder(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY)
+def _scratch(file: Path) -> Path:
+    return file.with_name(f".{file.name}.writing")
+
+
+def _sync(place: Path) -> None:
+    """Have the disk hold what a file or folder has."""
+    handle = os.open(place, os.O_RDONLY)
     try:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+_SEAL = b'{\n "sha256": "'
+
+
+def seal(text: bytes) -> bytes:
+    """JSON text of an object, with the hash of all the rest as its first key."""
+    return _SEAL + hashlib.sha256(text).hexdigest().encode() + b'",' + text[1:]
+
+
+def unseal(content: bytes) -> bytes:
+    """The text that was sealed; what has no seal, being of an earlier version, is taken as it is.
+
+    Raises:
+        ValueError: it is not what was written.
+    """
+    if not content.startswith(_SEAL):
+        return content
+    digest, rest = content[len(_SEAL) :][:64], content[len(_SEAL) + 66 :]
+    if hashlib.sha256(b"{" + rest).hexdigest().encode() != digest:
+        raise ValueError("its bytes are not those that were written")
+    return b"{" + rest
 
 
 def table_bytes(table: Any) -> bytes:

@@ -1,11 +1,13 @@
 """The command line. Nothing heavy is imported before a command needs it; `stepstar --help` answers at once.
 
-A user's mistake prints one line and the cure and exits with 2; Ctrl-C exits with 130 and says how to go on; anything
-else is a bug and keeps its traceback.
+A user's mistake, a full disk among them, prints one line and the cure and exits with 2; Ctrl-C exits with 130 and
+SIGTERM with 143, and both say how to go on; anything else is a bug and keeps its traceback.
 """
 
 from __future__ import annotations
 
+import errno
+import signal
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -27,7 +29,12 @@ app = typer.Typer(
     "Start with: stepstar run quickstart",
 )
 
-_INTERRUPTED = 130
+_INTERRUPTED, _TERMINATED = 130, 143
+_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EIO)
+"""Failures of a disk, which a user can mend, whoever was writing."""
+
+_MADE = {"report": "report.html", "audit": "audit.html", "dataset": "dataset", "model": "checkpoints"}
+"""What a run leaves for its user."""
 
 RecipeName = Annotated[str, typer.Argument(help="Name of a shipped recipe, or the path of a YAML file.")]
 Overrides = Annotated[list[str] | None, typer.Argument(help="Dotted overrides, e.g. sampling.n=8 seed=1.")]
@@ -40,6 +47,12 @@ def run(
     overrides: Overrides = None,
     out: Out = None,
     fresh: Annotated[bool, typer.Option("--fresh", help="Delete the run folder's content first.")] = False,
+    update: Annotated[
+        bool, typer.Option("--update", help="Take a changed recipe; keep what the change does not touch.")
+    ] = False,
+    explain: Annotated[
+        bool, typer.Option("--explain", help="Say what would be kept, what computed and why; do nothing.")
+    ] = False,
 ) -> None:
     """Run a recipe to dataset, model and report; run it again to resume.
 
@@ -47,15 +60,23 @@ def run(
     stepstar run quickstart
     stepstar run gsm8k-smollm2 problems.path=train.jsonl evaluation.path=test.jsonl
     stepstar run my.yaml rounds=5 --out runs/five
+    stepstar run my.yaml rounds=6 --out runs/five --explain
+    stepstar run my.yaml rounds=6 --out runs/five --update
     """
     from pipelines.recipe import load_recipe
 
     loaded = load_recipe(recipe, overrides or [])
     root = out or Path("runs") / loaded.name
+    if explain:
+        from pipelines.explain import explain_run
+
+        explain_run(loaded, root)
+        return
     from pipelines.outer import run_outer
 
-    run_outer(loaded, root, fresh=fresh)
-    print(f"report  {root / 'report.html'}\ndataset {root / 'dataset'}\nmodel   {root / 'checkpoints'}")
+    run_outer(loaded, root, fresh=fresh, update=update)
+    for what, name in _MADE.items():
+        print(f"{what:7} {root / name}")
 
 
 @app.command()
@@ -104,7 +125,7 @@ def verify(
 
 @app.command()
 def report(folder: Annotated[Path, typer.Argument(help="A run folder.")]) -> None:
-    """Write report.html of a run, or eval.html of an evaluation, again from its records.
+    """Write report.html and audit.html of a run, or eval.html of an evaluation, again from its records.
 
     \b
     stepstar report runs/quickstart
@@ -171,17 +192,27 @@ def main() -> None:
     """Entry point of the console command."""
     from data.errors import StepstarError, UserError
 
+    signal.signal(signal.SIGTERM, _terminate)
     try:
         app()
     except UserError as error:
         sys.exit(_complain(f"error: {error.problem}", error.cure))
     except StepstarError as error:
         sys.exit(_complain(f"error: {error}", "What was finished is kept; run the same command again to resume."))
+    except OSError as error:
+        if error.errno not in _DISK:
+            raise
+        sys.exit(_complain(f"error: {error}.", "Free space or permissions, then run the same command again."))
     except SystemExit as ending:
-        # typer turns Ctrl-C into this code without a word.
-        if ending.code == _INTERRUPTED:
+        # typer turns Ctrl-C into its code without a word.
+        if ending.code in (_INTERRUPTED, _TERMINATED):
             _complain("stopped.", "Run the same command again to resume.")
         raise
+
+
+def _terminate(*_: object) -> None:
+    """What was finished is stored whole at any moment, so a run may simply end; its locks and workers end with it."""
+    sys.exit(_TERMINATED)
 
 
 def _complain(problem: str, cure: str) -> int:

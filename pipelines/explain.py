@@ -32,12 +32,11 @@ class _Walked(RunFolder):
 
     def __init__(self, *arguments: Any) -> None:
         super().__init__(*arguments)
-        self.used: Counter[str] = Counter()
-        """What of the folder would be used, by table."""
+        self.used: set[tuple[str, str]] = set()
+        """What of the folder would be used: table and unit."""
 
     def unit(self, table: str, name: str, key: str, compute: Callable[[], Iterable[Record]]) -> list[Record]:
         self.has_unit(table, name, key)
-        self.used[table] += 1
         return list(self.read_unit(table, name))
 
     def has_unit(self, table: str, name: str, key: str) -> bool:
@@ -45,6 +44,7 @@ class _Walked(RunFolder):
             entry = self._entry(table, name)
             stale = "its file is damaged or gone" if entry and entry.key == key else "it was computed from other inputs"
             self._end(f"{table} {name}", stale if entry else "it is not there")
+        self.used.add((table, name))
         return True
 
     def checkpoint(self, name: str, key: str, make: Callable[[Path], dict[str, Any]]) -> dict[str, Any]:
@@ -53,7 +53,7 @@ class _Walked(RunFolder):
             self._end(f"checkpoint {name}", "it was trained from other inputs" if entry else "it is not there")
         if not folder.is_dir() or weights_revision(folder) != entry["revision"]:
             self._end(f"checkpoint {name}", "its weights are damaged or gone")
-        self.used["checkpoints"] += 1
+        self.used.add(("checkpoints", name))
         return dict(entry)
 
     def pin(self, **facts: Any) -> None:
@@ -103,5 +103,6 @@ def explain_run(recipe: Recipe, root: Path) -> None:
         first = "nothing: the run is through; dataset and report are written again"
     except _Missing as missing:
         first = f"{missing}\nthen:   what follows from it"
-    found = ", ".join(f"{count} {table}" for table, count in sorted(run.used.items()))
+    counts = Counter(table for table, _ in run.used)
+    found = ", ".join(f"{count} {table}" for table, count in sorted(counts.items()))
     print(f"kept:   {found or 'nothing'}\nfirst:  {first}")

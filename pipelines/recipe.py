@@ -63,11 +63,11 @@ class EngineConfig(Config):
     """Which engine draws samples."""
 
     type: Literal["transformers", "vllm", "http", "scripted"] = "transformers"
-    """Only `transformers` and `vllm` can be given trained weights: the others need `sft.enabled: false`."""
+    """In a run, only `transformers` and `vllm` can be given trained weights: the others need `sft.enabled: false`."""
     batch_size: int = Field(default=64, ge=1)
-    """Samples decoded together."""
+    """Samples decoded together; for `http`, requests in flight."""
     options: dict[str, Any] = Field(default_factory=dict)
-    """Settings of the engine itself; those of `vllm` are in `star.generation.vllm_setup`."""
+    """Settings of the engine itself, e.g. `base_url` of `http`; those of `vllm` are in `star.generation.vllm_setup`."""
 
 
 class SamplingConfig(Config):

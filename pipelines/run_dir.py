@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import IO, Any, TypeVar
+from typing import IO, Any, Self, TypeVar
 
 from data.errors import InputError, RunFolderError
 from data.model_folder import weights_revision
@@ -76,15 +76,21 @@ class RunFolder:
             RunFolderError: another process holds it, it belongs to another recipe, it was made by a newer version, or
                 it is no run folder at all.
         """
+        run = cls._opened(root, lambda manifest: settle_config(root, recipe, manifest, update=update), fresh)
+        run._takes_inputs = update
+        return run
+
+    @classmethod
+    def _opened(cls, root: Path, settle: Callable[[dict[str, Any]], None], fresh: bool) -> Self:
+        """Lock a folder and load its manifest; `settle` stores the config, or refuses another one."""
         lock = take_folder(root)
         try:
             if fresh:
                 refuse_newer(root)
                 clear_folder(root)
             manifest = load_manifest(root)
-            settle_config(root, recipe, manifest, update=update)
+            settle(manifest)
             run = cls(root, manifest, lock)
-            run._takes_inputs = update
             run._set_foreign_aside()
         except BaseException:
             lock.close()
@@ -183,6 +189,9 @@ class RunFolder:
         """
         names = [f"{table}/{name}" for table in tables or TABLES for name in self.units(table, prefix)]
         self._drop([name for name in names if name not in self._visited])
+        if not tables:
+            # The run is through: what was computed outside its stages goes into the manifest too.
+            self._save()
 
     def _drop(self, names: list[str]) -> None:
         for name in names:

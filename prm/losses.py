@@ -6,6 +6,8 @@ nothing. `log_odds` is the one place that says which classes count as right.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch.nn import functional
 
@@ -20,6 +22,19 @@ def log_odds(logits: torch.Tensor) -> torch.Tensor:
         [N]; its sigmoid is 1 - softmax(logits)[:, 0].
     """
     return logits[:, 1:].logsumexp(-1) - logits[:, 0]
+
+
+def by_row(values: torch.Tensor, sizes: Sequence[int]) -> tuple[torch.Tensor, torch.Tensor]:
+    """Values [N] of the steps of all rows as a padded [B, K], and the mask of what is a step.
+
+    Args:
+        values: [N].
+        sizes: steps of each of the B rows.
+    """
+    parts = list(torch.split(values, list(sizes)))
+    mask = [torch.ones(len(part), dtype=torch.bool, device=values.device) for part in parts]
+    pad = torch.nn.utils.rnn.pad_sequence
+    return pad(parts, batch_first=True), pad(mask, batch_first=True)
 
 
 def step_cross_entropy(logits: torch.Tensor, targets: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:

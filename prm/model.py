@@ -20,6 +20,7 @@ import torch
 from data.errors import UserError
 from data.ids import content_id
 from data.model_folder import check_folder, weights_revision
+from data.store import writing
 from prm.encode import EncoderConfig, StepEncoder
 from prm.loading import label_ids, load_head, load_network
 from prm.model_config import (
@@ -144,7 +145,7 @@ def assemble(network: Any, tokenizer: Any, config: PrmConfig, name: str, *, refe
         head = (
             TokenHead(network, label_ids(tokenizer, form))
             if form.form == "tokens"
-            else LogRatioHead(network, copy.deepcopy(network) if reference is None else reference, form.beta)
+            else LogRatioHead(network, copy.deepcopy(network) if reference is None else reference, form)
         )
     head.requires_grad_(False)
     return LoadedPrm(StepModel(network, head), tokenizer, StepEncoder(tokenizer, config.encoder), config, name)
@@ -161,7 +162,7 @@ def save_prm(loaded: LoadedPrm, folder: Path) -> PrmConfig:
         The configuration with the revision of the saved weights, which `loaded` gets too.
 
     Raises:
-        UserError: the folder holds something else.
+        UserError: the folder holds something else, the disk is full, or it cannot be written.
     """
     from safetensors.torch import save_file
 
@@ -170,22 +171,22 @@ def save_prm(loaded: LoadedPrm, folder: Path) -> PrmConfig:
     partial = folder.with_name(folder.name + ".partial")
     if partial.exists():
         shutil.rmtree(partial)
-    partial.mkdir(parents=True)
-    loaded.model.network.save_pretrained(partial, safe_serialization=True)
-    loaded.tokenizer.save_pretrained(partial)
-    if loaded.config.model.form == "head":
-        tensors = {name: tensor.contiguous() for name, tensor in loaded.model.head.state_dict().items()}
-        save_file(tensors, str(partial / HEAD))
-    revision = weights_revision(partial)
-    if isinstance(loaded.model.head, LogRatioHead):
-        loaded.model.head.reference.save_pretrained(partial / REFERENCE, safe_serialization=True)
-        loaded.tokenizer.save_pretrained(partial / REFERENCE)
-        revision = content_id(
-            "implicit", revision, weights_revision(partial / REFERENCE), repr(loaded.config.model.beta)
-        )
-    loaded.config = loaded.config.model_copy(update={"revision": revision})
-    write_config(partial, loaded.config)
-    if folder.exists():
-        shutil.rmtree(folder)
-    os.replace(partial, folder)
+    with writing(folder):
+        partial.mkdir(parents=True)
+        loaded.model.network.save_pretrained(partial, safe_serialization=True)
+        loaded.tokenizer.save_pretrained(partial)
+        if loaded.config.model.form == "head":
+            tensors = {name: tensor.contiguous() for name, tensor in loaded.model.head.state_dict().items()}
+            save_file(tensors, str(partial / HEAD))
+        revision = weights_revision(partial)
+        if isinstance(loaded.model.head, LogRatioHead):
+            loaded.model.head.reference.save_pretrained(partial / REFERENCE, safe_serialization=True)
+            loaded.tokenizer.save_pretrained(partial / REFERENCE)
+            form = loaded.config.model.model_dump_json(include={"beta", "per_step"})
+            revision = content_id("implicit", revision, weights_revision(partial / REFERENCE), form)
+        loaded.config = loaded.config.model_copy(update={"revision": revision})
+        write_config(partial, loaded.config)
+        if folder.exists():
+            shutil.rmtree(folder)
+        os.replace(partial, folder)
     return loaded.config

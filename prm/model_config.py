@@ -46,6 +46,9 @@ class ModelForm(Config):
     wrong_token: str = "-"
     beta: float = Field(default=0.05, gt=0)
     """For `implicit`: scale of the log-ratio, in 1/nats (Yuan et al., arXiv 2412.01981)."""
+    per_step: bool = False
+    """For `implicit`: the log-ratio of each step alone, not of all steps so far. So labels of steps are learned better,
+    since a wrong step need not undo what those before it earned; an outcome is learned from the sum alone."""
 
 
 class PrmConfig(Config):

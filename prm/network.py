@@ -54,13 +54,13 @@ class LogRatioHead(torch.nn.Module):
     Args:
         network: the language model that learns.
         reference: the one that it began as.
-        beta: scale of the log-ratio, in 1/nats.
+        form: scale of the log-ratio, and what it is summed over.
     """
 
-    def __init__(self, network: Any, reference: Any, beta: float) -> None:
+    def __init__(self, network: Any, reference: Any, form: ModelForm) -> None:
         super().__init__()
         self._networks = [network, reference]  # In a list: what learns is the network's, and the reference does not.
-        self.beta = beta
+        self.form = form
 
     @property
     def reference(self) -> Any:
@@ -70,19 +70,21 @@ class LogRatioHead(torch.nn.Module):
     def forward(self, states: torch.Tensor, rows: Sequence[EncodedSteps]) -> torch.Tensor:
         """Logits (0, Q) [N, 2] at the ends of steps, from the network's states [B, T, H], right-padded.
 
-        Q = beta * sum of log pi(token) - log pi_ref(token) over the tokens of all steps so far.
+        Q = beta * sum of log pi(token) - log pi_ref(token) over the tokens of all steps so far, or of each alone.
         """
         network, reference = self._networks
         with torch.no_grad():
             theirs = _step_logprobs(reference, padded_states(reference.base_model, rows)[0], rows)
         ratios = _step_logprobs(network, states, rows) - theirs
         parts = torch.split(ratios, [row.step_ends[-1] + 1 - row.prompt_length for row in rows])
-        sums = [
-            part.cumsum(0)[[end - row.prompt_length for end in row.step_ends]]
-            for part, row in zip(parts, rows, strict=True)
-        ]
-        values = self.beta * torch.cat(sums)
+        values = torch.cat([log_ratio_values(part, row, self.form) for part, row in zip(parts, rows, strict=True)])
         return torch.stack([torch.zeros_like(values), values], dim=1)
+
+
+def log_ratio_values(ratios: torch.Tensor, row: EncodedSteps, form: ModelForm) -> torch.Tensor:
+    """Values Q [K] of a solution's steps from the log-ratios [M] of all their tokens."""
+    sums = form.beta * ratios.cumsum(0)[[end - row.prompt_length for end in row.step_ends]]
+    return sums.diff(prepend=sums.new_zeros(1)) if form.per_step else sums
 
 
 def _step_logprobs(network: Any, states: torch.Tensor, rows: Sequence[EncodedSteps]) -> torch.Tensor:

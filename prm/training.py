@@ -1,4 +1,4 @@
-"""Training a PRM: full, LoRA or head only; the best weights by first-error F1 on dev rows; exact resume.
+"""Training a PRM: full, LoRA, head only or probe; the best weights by first-error F1 on dev rows; exact resume.
 
 Deterministic for a given (model, rows, config, seed, thread count): the order is drawn from the seed, the network stays
 in evaluation mode (no dropout, so nothing random happens in a forward pass), and the loss is a mean over the whole
@@ -15,9 +15,10 @@ import torch
 
 from data.errors import UserError
 from prm.calibration import best_threshold
-from prm.losses import class_weights, language_loss, log_odds, outcome_loss, ranking_loss, step_cross_entropy
+from prm.losses import by_row, class_weights, language_loss, log_odds, outcome_loss, ranking_loss, step_cross_entropy
 from prm.model import LoadedPrm, step_probabilities
 from prm.network import padded_states, token_logits
+from prm.probe import fit_probe
 from prm.training_config import PrmTrainingConfig
 from prm.training_modes import FrozenStates, StateScale, make_trainable
 from prm.training_rows import TrainingRow, batch_order, token_batches
@@ -35,7 +36,7 @@ class PrmTrainingReport:
     tokens: int
     """Tokens of the solutions trained on, padding not counted; with a frozen backbone each goes through it once."""
     losses: tuple[float, ...]
-    """Loss of each optimizer step."""
+    """Loss of each optimizer step; of a probe the one loss on the parts left out."""
     evaluations: tuple[tuple[int, float, float], ...]
     """(steps done, first-error F1 in percent, loss) on the dev rows."""
     best_step: int
@@ -71,7 +72,8 @@ class _Trainer:
         self.optimizer = torch.optim.AdamW(groups, lr=config.learning_rate)
         self.lengths = [len(row.encoded.ids) for row in rows]
         self.balance = _balance(rows) if config.class_balance else None
-        if config.mode == "frozen":
+        self.is_frozen = config.mode in ("frozen", "probe")
+        if self.is_frozen:
             if config.language_weight:
                 raise UserError("a frozen backbone learns no language.", "Set `language_weight` to 0.")
             self.frozen = states or FrozenStates(self.model.decoder, config.micro_batch_tokens)
@@ -83,7 +85,7 @@ class _Trainer:
         They are those of all tokens, [B, T, H], right-padded; for a frozen backbone those of the steps, [N, H].
         """
         encoded = [row.encoded for row in batch]
-        if self.config.mode == "frozen":
+        if self.is_frozen:
             states = self.scale.apply(self.frozen.read(encoded))
             return self.model.head(states), states
         states, _ = padded_states(self.model.decoder, encoded)
@@ -155,6 +157,17 @@ class _Trainer:
         self.optimizer.step()
         return total
 
+    def fit(self) -> float:
+        """Fit the head as a probe; returns its loss on rows that it was not fitted on.
+
+        Raises:
+            UserError: the settings, the head or the rows are not such that it can be one.
+        """
+        if self.config.loss != "cross_entropy" or self.config.outcome_weight:
+            raise UserError("a probe learns from its step labels by cross-entropy.", "Use mode 'frozen'.")
+        states = self.scale.apply(self.frozen.read([row.encoded for row in self.rows]))
+        return min(fit_probe(self.model.head, states, self.rows, self.balance))
+
     @torch.no_grad()
     def evaluate(self, dev: Sequence[TrainingRow]) -> tuple[float, float]:
         """First-error F1 (at its best threshold) in percent and mean loss on dev rows."""
@@ -202,24 +215,27 @@ def train_prm(
     if not rows:
         raise UserError("nothing to train on: no row has a label.", "Look at the counts of the rows left out.")
     trainer = _Trainer(loaded, rows, config, seed, states)
-    order = batch_order(trainer.lengths, config.batch_tokens, config.steps, seed)
+    is_probe = config.mode == "probe"
+    steps = 1 if is_probe else config.steps
+    order = [list(range(len(rows)))] if is_probe else batch_order(trainer.lengths, config.batch_tokens, steps, seed)
+    state = None if is_probe else state  # Fitted in seconds, it has no moments to keep.
     progress = state.restore(trainer.weights, trainer.optimizer) if state else Progress()
-    for step in range(len(progress.losses), config.steps):
-        progress.losses.append(trainer.step(order[step], config.learning_rate_at(step)))
-        if dev and ((step + 1) % config.evaluate_every == 0 or step + 1 == config.steps):
+    for step in range(len(progress.losses), steps):
+        progress.losses.append(trainer.fit() if is_probe else trainer.step(order[step], config.learning_rate_at(step)))
+        if dev and ((step + 1) % config.evaluate_every == 0 or step + 1 == steps):
             _evaluate(trainer, dev, progress)
         if state:
             state.save(trainer.weights, trainer.optimizer, progress)
         if on_step:
-            on_step(step + 1, config.steps, progress.losses[-1])
+            on_step(step + 1, steps, progress.losses[-1])
     _finish(loaded, trainer, progress)
     return PrmTrainingReport(
-        steps=config.steps,
+        steps=steps,
         rows=len(rows),
         tokens=sum(trainer.lengths[index] for batch in order for index in batch),
         losses=tuple(progress.losses),
         evaluations=tuple(progress.evaluations),
-        best_step=_best(progress.evaluations, config)[0] if progress.evaluations else config.steps,
+        best_step=_best(progress.evaluations, config)[0] if progress.evaluations else steps,
     )
 
 
@@ -230,7 +246,7 @@ def _finish(loaded: LoadedPrm, trainer: _Trainer, progress: Progress) -> None:
             trainer.weights[name].copy_(weight)
     if trainer.adapted is not None:
         loaded.model.network = trainer.adapted.merge_and_unload()
-    if trainer.config.mode == "frozen":
+    if trainer.is_frozen:
         trainer.scale.fold_into(loaded.model.head)
     loaded.model.requires_grad_(False)
     loaded.config = loaded.config.model_copy(update={"training": trainer.config})
@@ -260,8 +276,4 @@ def _balance(rows: Sequence[TrainingRow]) -> torch.Tensor:
 
 
 def _by_row(values: torch.Tensor, batch: Sequence[TrainingRow]) -> tuple[torch.Tensor, torch.Tensor]:
-    """Values [N] of all steps as a padded [B, K], and the mask of what is a step."""
-    parts = list(torch.split(values, [len(row.weights) for row in batch]))
-    mask = [torch.ones(len(part), dtype=torch.bool, device=values.device) for part in parts]
-    pad = torch.nn.utils.rnn.pad_sequence
-    return pad(parts, batch_first=True), pad(mask, batch_first=True)
+    return by_row(values, [len(row.weights) for row in batch])

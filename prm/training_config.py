@@ -12,9 +12,10 @@ from data.config import Config
 class PrmTrainingConfig(Config):
     """Settings of one training."""
 
-    mode: Literal["full", "lora", "frozen"] = "full"
-    """What learns beside the head: every weight, LoRA adapters, or nothing. With a frozen backbone the hidden states
-    are computed once and kept in memory."""
+    mode: Literal["full", "lora", "frozen", "probe"] = "full"
+    """What learns beside the head: every weight, LoRA adapters, or nothing. With a frozen backbone (`frozen`, `probe`)
+    the hidden states are computed once and kept in memory. `probe` fits a linear head exactly (`prm.probe`): steps,
+    batches, learning rate and weight decay mean nothing to it, and few labels suffice."""
     lora_rank: int = Field(default=16, ge=1)
     loss: Literal["cross_entropy", "ranking"] = "cross_entropy"
     """`cross_entropy` takes soft labels; `ranking` (PQM) takes labels above and below 0.5 as right and wrong."""

@@ -1,4 +1,4 @@
-"""What follows a training: temperature, reading and threshold fitted on dev data, and the test that blesses a PRM.
+"""What follows a training: calibration, reading and threshold fitted on dev data, and the test that blesses a PRM.
 
 A PRM that chooses worse than a plain majority vote does harm wherever it is used to choose. It is saved all the same,
 since its scores may serve other ends, but its `prm.json` says `blessed: false` and a log line says why.
@@ -10,7 +10,7 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from prm.calibration import Calibration, fit_platt, fit_reading
+from prm.calibration import Calibration, fit_calibration, fit_reading
 from prm.evaluation import BestOfN, Candidate, best_of_n
 from prm.labels import LabelledSolution
 from prm.model import LoadedPrm
@@ -55,9 +55,9 @@ def fit_prm(
     """
     loaded.config = loaded.config.model_copy(update={"calibration": Calibration()})
     raw = [one.scores for one in scorer_of(loaded).score_batch(dev)]
-    pairs = _taught_steps(loaded, raw, dev)
-    if pairs:
-        calibration = fit_platt(*zip(*pairs, strict=True))
+    steps = _taught_steps(loaded, raw, dev)
+    if steps:
+        calibration = fit_calibration(*zip(*steps, strict=True))
         loaded.config = loaded.config.model_copy(update={"calibration": calibration})
     apply = loaded.config.calibration.apply
     known = [
@@ -84,12 +84,12 @@ def fit_prm(
 
 def _taught_steps(
     loaded: LoadedPrm, scores: Sequence[Sequence[float]], dev: Sequence[LabelledSolution]
-) -> list[tuple[float, float]]:
-    """Score and label of each labelled step of a kind that the training taught."""
+) -> list[tuple[float, float, str]]:
+    """Score, label and problem of each labelled step of a kind that the training taught."""
     training = loaded.config.training
     masked = training is not None and training.after_error == "mask"
     return [
-        (score, value)
+        (score, value, solution.problem)
         for found, solution in zip(scores, dev, strict=True)
         for at, (score, value) in enumerate(zip(found, solution.values, strict=False))
         # What a model was taught nothing about must not bend its scale.

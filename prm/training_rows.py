@@ -27,7 +27,7 @@ class TrainingRow:
     weights: list[float]
     """[K]: 0 for a step without a label."""
     outcome: bool | None
-    """Whether the final answer is right; None where nobody knows."""
+    """Whether all steps are right, as the final answer says; None where nobody knows."""
     first_error: int
     """0-based first wrong step by the labels, -1 for none: what evaluation during the training compares with."""
 
@@ -67,11 +67,13 @@ def prepare_rows(
         else:
             targets, weights = _step_targets(solution, config, n_classes)
             chances = [target[-1] * weight for target, weight in zip(targets, weights, strict=True)]
-        taught_by_outcome = config.outcome_weight > 0 and solution.outcome is not None
+        # A right answer by a wrong step: the joint loss would call every step right.
+        outcome = None if solution.outcome and solution.first_error >= 0 else solution.outcome
+        taught_by_outcome = config.outcome_weight > 0 and outcome is not None
         if not any(weights) and not taught_by_outcome:
             counts["unlabelled"] += 1
             continue
-        rows.append(TrainingRow(encoded, targets, weights, solution.outcome, solution.first_error, chances))
+        rows.append(TrainingRow(encoded, targets, weights, outcome, solution.first_error, chances))
     return rows
 
 

@@ -9,11 +9,12 @@ not used. Serves PRM and fine-tuning both, weights that are sharded over process
 from __future__ import annotations
 
 import json
-import os
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+from data.store import discard, replacing
 
 
 @dataclass(slots=True)
@@ -91,6 +92,9 @@ class TrainingState:
         Args:
             tensors: `state_tensors`, whole ones.
             progress: what was done.
+
+        Raises:
+            InputError: the disk is full or the folder cannot be written.
         """
         from safetensors.torch import save_file
 
@@ -98,16 +102,14 @@ class TrainingState:
         facts: dict[str, Any] = {"key": self.key, "losses": progress.losses, "evaluations": progress.evaluations}
         if progress.micro_batch_size:
             facts["micro_batch_size"] = progress.micro_batch_size
-        partial = self.file.with_name(self.file.name + ".partial")
-        self.file.parent.mkdir(parents=True, exist_ok=True)
         contiguous = {name: tensor.contiguous() for name, tensor in tensors.items()}
-        save_file(contiguous, str(partial), metadata={"training": json.dumps(facts)})
-        os.replace(partial, self.file)
+        with replacing(self.file) as partial:
+            save_file(contiguous, str(partial), metadata={"training": json.dumps(facts)})
         self._saved = time.monotonic()
 
     def clear(self) -> None:
         """Remove the file: the training is over."""
-        self.file.unlink(missing_ok=True)
+        discard(self.file)
 
 
 def state_tensors(weights: dict[str, Any], optimizer: Any) -> dict[str, Any]:

@@ -42,7 +42,7 @@ def load_generator(
         revision: hub commit, tag or branch.
         batch_size: samples decoded together; for `http`, requests in flight.
         **options: the engine's own: for `http` the fields of `star.generation.openai_api.HttpConfig`, above all
-            `base_url`; for `vllm` those of `star.generation.vllm_engine.VllmConfig`.
+            `base_url`; for `vllm` those of `star.generation.vllm_setup.VllmConfig`.
 
     Raises:
         UserError: unknown engine or option, or a model that cannot be loaded.

@@ -15,6 +15,7 @@ from typing import Any
 
 from data.errors import UserError
 from data.model_folder import check_folder, is_local, weights_revision
+from data.store import writing
 
 EMBEDDED = Path(__file__).parent / "assets" / "tiny"
 """Folder of the embedded model; made by `python -m star.embedded`."""
@@ -88,21 +89,22 @@ def save_checkpoint(loaded: LoadedModel, folder: Path, *, provenance: dict[str, 
         The revision of the saved weights.
 
     Raises:
-        UserError: the folder holds something else.
+        UserError: the folder holds something else, the disk is full, or it cannot be written.
     """
     if folder.exists() and any(folder.iterdir()) and not (folder / PROVENANCE).is_file():
         raise UserError(f"'{folder}' holds something that is no checkpoint of stepstar.", "Choose another folder.")
     partial = folder.with_name(folder.name + ".partial")
     if partial.exists():
         remove_tree(partial)
-    partial.mkdir(parents=True)
-    loaded.model.save_pretrained(partial, safe_serialization=True)
-    loaded.tokenizer.save_pretrained(partial)
-    revision = weights_revision(partial)
-    (partial / PROVENANCE).write_text(json.dumps({**provenance, "revision": revision}, indent=1, sort_keys=True))
-    if folder.exists():
-        remove_tree(folder)
-    os.replace(partial, folder)
+    with writing(folder):
+        partial.mkdir(parents=True)
+        loaded.model.save_pretrained(partial, safe_serialization=True)
+        loaded.tokenizer.save_pretrained(partial)
+        revision = weights_revision(partial)
+        (partial / PROVENANCE).write_text(json.dumps({**provenance, "revision": revision}, indent=1, sort_keys=True))
+        if folder.exists():
+            remove_tree(folder)
+        os.replace(partial, folder)
     return revision
 
 

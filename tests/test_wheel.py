@@ -42,12 +42,12 @@ def test_what_is_not_code_is_there(names: set[str]) -> None:
         "star/assets/tiny/tokenizer.json",
         "star/assets/tiny/provenance.json",
         "star/assets/addition/provenance.json",
-        "pipelines/audit.html.jinja",
-        "pipelines/audit.js",
-        "pipelines/audit.css",
-        "pipelines/eval.html.jinja",
+        "pipelines/report/audit.html.jinja",
+        "pipelines/report/audit.js",
+        "pipelines/report/audit.css",
+        "pipelines/evaluation/eval.html.jinja",
         "pipelines/recipes/quickstart.yaml",
-        "pipelines/report.html.jinja",
+        "pipelines/report/report.html.jinja",
         "data/templates/arithmetic.jinja",
     ):
         assert name in names

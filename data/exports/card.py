@@ -9,21 +9,10 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from data.card import licence_id, size_category
+from data.card import card_head, count_lines, model_lines
 from data.exports.layouts import Layout
 
-_CARD = """---
-configs:
-{configs}
-license: {licence}
-size_categories:
-- {size}
-tags:
-- reasoning
-- process-supervision
-- stepstar
----
-# {name}: {format}
+_CARD = """# {name}: {format}
 
 {n_rows} rows of {n_problems} problems from the run `{name}`, exported by stepstar {version}. Read by {consumer}
 
@@ -86,21 +75,14 @@ def export_card(
         pins: `version` of stepstar that exports, `verifier`: the version whose verdicts are used.
         notes: what else a reader must know, one paragraph or none.
     """
-    configs = [
-        f"- config_name: {config}\n  data_files:"
-        + "".join(f"\n  - split: {split}\n    path: {file_of(config, split, layout)}" for split in sorted(splits))
+    files = {
+        config: {split: file_of(config, split, layout) for split in sorted(splits)}
         for config, splits in contents.parts.items()
-    ]
-    origins = [f"| {column} = {value or '(none)'} | {n} |" for (column, value), n in sorted(contents.origins.items())]
-    models = [
-        f"| {model} | {revision} | `{how}` | {n} |" for (model, revision, how), n in sorted(contents.models.items())
-    ]
+    }
+    licences = {value for column, value in contents.origins if column == "licence"}
     parts = [f"| {config}, {split} | {n} |" for config, splits in contents.parts.items() for split, n in
              sorted(splits.items())]  # fmt: skip
-    return _CARD.format(
-        configs="\n".join(configs),
-        licence=licence_id({value for column, value in contents.origins if column == "licence"}),
-        size=size_category(contents.n_rows),
+    return card_head(files, licences, contents.n_rows) + _CARD.format(
         name=name,
         format=format_,
         n_rows=contents.n_rows,
@@ -108,11 +90,11 @@ def export_card(
         version=pins["version"],
         verifier=pins["verifier"],
         consumer=layout.consumer,
-        config=', "default"' if len(configs) > 1 else "",
+        config=', "default"' if len(files) > 1 else "",
         notes=f"{notes}\n" if notes else "",
         parts="\n".join(parts),
-        counts="\n".join(origins),
-        models="\n".join(models) or "| (no model's text is in it) | | | |",
+        counts=count_lines(sorted(contents.origins.items())),
+        models=model_lines(contents.models) or "| (no model's text is in it) | | | |",
         dropped="\n".join(f"| {reason} | {n} |" for reason, n in sorted(contents.dropped.items())) or "| nothing | 0 |",
     )
 

@@ -32,6 +32,9 @@ def export(
     ] = "labels",
     against: Against = None,
     fresh: Annotated[bool, typer.Option("--fresh", help="Replace an export that is there.")] = False,
+    push: Annotated[
+        str, typer.Option(metavar="OWNER/NAME", help="Upload it to this data set on the hub, made private if new.")
+    ] = "",
 ) -> None:
     """Write a run's data in another trainer's format, split by problem, with a card.
 
@@ -43,9 +46,12 @@ def export(
     from data.errors import UserError
     from pipelines.curation.decontamination import objection_against
     from pipelines.curation.export import ExportJob, export_run, find_layout
+    from pipelines.curation.push import check_push, push_export
     from pipelines.run_dir import RunFolder
 
     find_layout(layout)
+    if push:
+        check_push(push)
     if values not in ("labels", "scores"):
         raise UserError(f"--values is '{values}'.", "Use labels or scores.")
     run = RunFolder.read(folder)
@@ -62,6 +68,8 @@ def export(
     for reason, n in contents.dropped.most_common():
         print(f"left out     {reason} {n}")
     print(f"export       {out}")
+    if push:
+        print(f"pushed       {push_export(out, push)}")
 
 
 def lineage(
@@ -112,22 +120,31 @@ def decontaminate(
     out: Annotated[
         Path | None, typer.Option("--out", "-o", help="Copy of FILE with columns `overlap` and `near_duplicate_of`.")
     ] = None,
+    drop: Annotated[
+        bool, typer.Option("--drop", help="Put what is found in RUN into quarantine: no dataset, no export has it.")
+    ] = False,
 ) -> None:
     """Find rows that overlap with benchmarks: equal problems, 13 equal words or 3 equal equations in a row.
 
     \b
     stepstar decontaminate runs/quickstart --against gsm8k_test.jsonl --against "benchmarks/*.jsonl"
+    stepstar decontaminate runs/quickstart --against gsm8k_test.jsonl --drop
     stepstar decontaminate rows.jsonl --against math500.jsonl --out checked.jsonl
     """
     from data.errors import UserError
     from pipelines.curation.decontamination import decontaminate_file, decontaminate_run
+    from pipelines.curation.quarantine import drop_rows
     from pipelines.run_dir import RunFolder
 
     if place.is_dir():
         if out:
-            raise UserError("--out is for files.", "Leave rows of a run out by `export --decontaminate-against`.")
+            raise UserError(
+                "--out is for files.", "Leave rows of a run out with --drop, or by `export --decontaminate-against`."
+            )
         found = decontaminate_run(RunFolder.read(place), against, similarity)
     else:
+        if drop:
+            raise UserError("--drop is for runs.", "Of a file, --out writes which rows overlap or repeat.")
         found = decontaminate_file(place, against, similarity, out)
     print(f"{len(found.overlaps)} of {found.rows} rows overlap with a benchmark")
     for name, n in found.counts.most_common():
@@ -137,3 +154,6 @@ def decontaminate(
             print(f"  row {one['row']}, {one['kind']} of {one['benchmark']}: {one['excerpt']!r}")
     if similarity:
         print(f"{len(found.repeats)} rows nearly repeat an earlier one (similarity {similarity:g} or more)")
+    if drop and found.reasons:
+        counts = drop_rows(place, found.reasons)
+        print(f"put {len(found.reasons)} rows into quarantine; with their near-misses, {counts['row']} are there now")

@@ -16,14 +16,13 @@ from typing import Any
 import numpy as np
 
 from data.batching import batched
-from data.decontamination import Benchmarks, Overlap, texts_of
+from data.decontamination import CONTAMINATION, Benchmarks, Overlap, texts_of
 from data.near_duplicates import Signatures, near_duplicates, signatures
 from data.ngrams import words_of
 from data.sources.base import Reject
 from data.store import write_atomic
 from pipelines.curation.export_rows import Objection
 from pipelines.progress import track
-from pipelines.report.summary import CONTAMINATION
 from pipelines.row_files import check_target, open_rows
 from pipelines.run_dir import RunFolder
 from pipelines.stages.arm import STAR
@@ -54,6 +53,13 @@ class Contamination:
     def counts(self) -> Counter[str]:
         """Overlapping rows by benchmark file and kind."""
         return Counter(f"{one.benchmark.rpartition(':')[0]}: {one.kind}" for one in self.overlaps.values())
+
+    @property
+    def reasons(self) -> dict[str, str]:
+        """Id of each row that overlaps or repeats to why it should go; of such as repeat each other the first stays."""
+        repeats = {self.names[at]: f"nearly repeats {self.names[first]}" for at, first in self.repeats.items()}
+        overlaps = {self.names[at]: f"{one.kind} of {one.benchmark}" for at, one in self.overlaps.items()}
+        return repeats | overlaps
 
     def as_json(self) -> dict[str, Any]:
         """Counts and the first examples of each kind, for reports."""

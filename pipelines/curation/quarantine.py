@@ -7,13 +7,16 @@ in quarantine, and a run that goes on makes no labels and near-misses of it. Tra
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping, Sequence
+from contextlib import closing
 from importlib.metadata import version
 from pathlib import Path
+from typing import Literal
 
 from data.errors import InputError
-from data.lineage import Decision, append_decision, in_force, quarantined, read_decisions, resolve
+from data.lineage import Decision, append_decisions, in_force, quarantined, read_decisions, resolve, row_node
 from data.prompts import PromptTemplate
-from pipelines.curation.lineage import build_graph
+from pipelines.curation.lineage import Graph, build_graph
 from pipelines.run_dir import RunFolder
 from pipelines.stages.arm import STAR
 from pipelines.stages.dataset import write_dataset
@@ -38,22 +41,49 @@ def decide(root: Path, target: str, reason: str, *, undo: bool = False, through_
         InputError: there is no such thing, it is not (or already) in quarantine, or no reason is given.
         RunFolderError: it is no run folder, or a run is at work in it.
     """
-    run = RunFolder.open(root, RunFolder.read(root).recipe)
-    try:
+    with _writing(root) as run:
         graph = build_graph(run)
         node = resolve(target, graph.nodes, graph.names)
         _check(root, node, target, reason, undo)
-        append_decision(root, Decision(
-            node=node, action="undo" if undo else "quarantine", reason=reason, through_models=through_models,
-            version=version("stepstar"),
-        ))  # fmt: skip
-        if (root / "dataset").is_dir():
-            # As the run itself would: rows that come in for others need their labels.
-            write_labels(Context(run, run.recipe, PromptTemplate(run.recipe.prompt)), STAR)
-            write_dataset(run, STAR)
-        found = quarantined(graph.edges, read_decisions(root))
-    finally:
-        run.close()
+        action: Literal["quarantine", "undo"] = "undo" if undo else "quarantine"
+        return _put(run, graph, [Decision(node=node, action=action, reason=reason, through_models=through_models,
+                                          version=version("stepstar"))])  # fmt: skip
+
+
+def drop_rows(root: Path, reasons: Mapping[str, str]) -> Counter[str]:
+    """Put rows into quarantine together, and write the run's dataset again; models that were trained on them stay.
+
+    Args:
+        root: a run folder.
+        reasons: id of a rationale to why.
+
+    Returns:
+        As of `decide`.
+
+    Raises:
+        RunFolderError: it is no run folder, or a run is at work in it.
+    """
+    with _writing(root) as run:
+        decisions = [
+            Decision(node=row_node(name), action="quarantine", reason=reason, through_models=False,
+                     version=version("stepstar"))
+            for name, reason in reasons.items()
+        ]  # fmt: skip
+        return _put(run, build_graph(run), decisions)
+
+
+def _writing(root: Path) -> closing[RunFolder]:
+    return closing(RunFolder.open(root, RunFolder.read(root).recipe))
+
+
+def _put(run: RunFolder, graph: Graph, decisions: Sequence[Decision]) -> Counter[str]:
+    """Log decisions and write the dataset accordingly."""
+    append_decisions(run.root, decisions)
+    if (run.root / "dataset").is_dir():
+        # As the run itself would: rows that come in for others need their labels.
+        write_labels(Context(run, run.recipe, PromptTemplate(run.recipe.prompt)), STAR)
+        write_dataset(run, STAR)
+    found = quarantined(graph.edges, read_decisions(run.root))
     return Counter(node.partition(":")[0] for node in found)
 
 

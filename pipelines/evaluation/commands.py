@@ -28,10 +28,12 @@ def evaluate(
     prompt: Annotated[str, typer.Option(help="Prompt template by name or path; default by the kind of problem.")] = "",
     samples: Annotated[int, typer.Option("--samples", "-n", min=0, help="Samples besides the greedy answer.")] = 0,
     scorer: Annotated[str, typer.Option(help="A PRM that chooses among the samples.")] = "",
-    twins: Annotated[bool, typer.Option("--twins", help="Also twins of the problems with other numbers.")] = False,
+    twins: Annotated[
+        bool, typer.Option("--twins", help="Also twins of the problems: other numbers, and a premise turned round.")
+    ] = False,
     wrong_hint: Annotated[bool, typer.Option("--wrong-hint", help="Also with a wrong answer suggested.")] = False,
     engine: Annotated[str, typer.Option(help="transformers, vllm, http or scripted.")] = "transformers",
-    out: Annotated[Path | None, typer.Option("--out", "-o", help="Folder; default: evals/<model>.")] = None,
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="Folder; default: evals/MODEL-BENCHMARK.")] = None,
     fresh: Fresh = False,
 ) -> None:
     """Evaluate a model on benchmarks, with intervals; run it again to resume.
@@ -55,10 +57,9 @@ def evaluate(
     from pipelines.evaluation.report import result_lines, write_result
     from pipelines.evaluation.stage import evaluate_model
 
-    root = out or Path("evals") / Path(model).name
-    folder = evaluate_model(config, root, fresh=fresh)
+    folder = evaluate_model(config, out or config.default_folder(), fresh=fresh)
     print("\n".join(result_lines(write_result(folder))))
-    print(f"\npage {root / 'eval.html'}\nJSON {root / 'result.json'}")
+    print(f"\npage {folder.root / 'eval.html'}\nJSON {folder.root / 'result.json'}")
 
 
 def compare(
@@ -93,7 +94,7 @@ def rescore(
     """Grade every stored output again, without generating; list the differences row by row.
 
     \b
-    stepstar rescore evals/embedded --policy strict
+    stepstar rescore evals/embedded-arithmetic --policy strict
     stepstar rescore runs/quickstart
     """
     from pipelines.evaluation.rescore import rescore as rescore_folder

@@ -14,15 +14,7 @@ from data.records import FinishReason
 from data.store import write_atomic
 from pipelines.evaluation.settings import EvalConfig
 from pipelines.run_dir import RunFolder
-from pipelines.run_guard import (
-    CONFIG,
-    as_json,
-    clear_folder,
-    load_manifest,
-    refuse_differences,
-    refuse_newer,
-    take_folder,
-)
+from pipelines.run_guard import CONFIG, as_json, refuse_differences
 
 
 class EvalFolder(RunFolder):
@@ -37,24 +29,16 @@ class EvalFolder(RunFolder):
         """
         if (root / CONFIG).exists() and not is_evaluation(root):
             raise RunFolderError(f"'{root}' is the folder of a run.", "Choose another with --out.")
-        lock = take_folder(root)
-        try:
-            if fresh:
-                refuse_newer(root)
-                clear_folder(root)
-            manifest = load_manifest(root)
-            new = config.model_dump(mode="json")
+        new = config.model_dump(mode="json")
+
+        def settle(manifest: dict[str, Any]) -> None:
             if (root / CONFIG).exists() and manifest["shards"]:
                 refuse_differences(root, _stored(root), new, "evaluation")
             else:
                 manifest |= {"pins": {}, "notes": {}}
                 write_atomic(root / CONFIG, as_json(new))
-            folder = cls(root, manifest, lock)
-            folder._set_foreign_aside()
-        except BaseException:
-            lock.close()
-            raise
-        return folder
+
+        return cls._opened(root, settle, fresh)
 
     @classmethod
     def read(cls, root: Path) -> EvalFolder:

@@ -24,6 +24,9 @@ _NAMES = {
     "twin_original": "problems that have a twin",
     "twin": "their twins, other numbers",
     "twin_gap": "gap, original less twin",
+    "premise_original": "problems that have a premise to turn round",
+    "premise": "with a premise turned round",
+    "premise_gap": "gap, original less turned round",
     "hint_flipped": "right answers lost to a wrong hint",
     "hint_adopted": "of them, to the hinted answer",
 }

@@ -15,8 +15,8 @@ from data.records import Kind, Problem, Rationale, Status, StepScores, Verdict
 from pipelines.evaluation.folder import EvalFolder
 from pipelines.evaluation.metrics import Answer, Figure, as_figure, figure, marks, outcomes, sample_figures
 from pipelines.evaluation.settings import BenchmarkConfig, EvalConfig
-from pipelines.evaluation.stage import GREEDY, HINT, SAMPLES, TWIN, cost_name, problems_unit, unit_prefix
-from pipelines.evaluation.twins import suggested, twin
+from pipelines.evaluation.stage import GREEDY, HINT, SAMPLES, TWINS, cost_name, problems_unit, unit_prefix
+from pipelines.evaluation.twins import suggested
 from prm.aggregate import Reading
 from verifiers import check_answers
 from verifiers.metrics import paired_interval
@@ -48,8 +48,8 @@ class BenchmarkResult:
     published: str
     """The setting of published figures, which ours may differ from; empty where there is none to name."""
     figures: dict[str, Figure] = field(default_factory=dict)
-    """`greedy`, `pass@k`, `maj@k`, `prm@k`, `prm_weighted@k`; where asked for `twin_original`, `twin`, `twin_gap` and
-    `hint_flipped`, `hint_adopted`."""
+    """`greedy`, `pass@k`, `maj@k`, `prm@k`, `prm_weighted@k`; where asked for `twin_original`, `twin`, `twin_gap`, the
+    same with `premise`, and `hint_flipped`, `hint_adopted`."""
     outcomes: dict[str, dict[str, int]] = field(default_factory=dict)
     """`greedy` and `samples` to answers by outcome."""
     tokens: dict[str, float] = field(default_factory=dict)
@@ -144,7 +144,8 @@ def _benchmark(folder: EvalFolder, config: EvalConfig, benchmark: BenchmarkConfi
         found.figures |= sample_figures(list(samples.values()), votes=votes, reading=reading)
         _add_part(found, folder, SAMPLES, [row for rows in samples.values() for row in rows])
     if config.twins:
-        found.figures |= _twin_figures(folder, config, benchmark.name, problems, right)
+        for part in TWINS:
+            found.figures |= _twin_figures(folder, config, benchmark.name, part, problems, right)
     if config.wrong_hint:
         found.figures |= _hint_figures(folder, config, benchmark.name, problems, right)
     return found
@@ -158,21 +159,21 @@ def _add_part(found: BenchmarkResult, folder: EvalFolder, part: str, answers: Se
 
 
 def _twin_figures(
-    folder: EvalFolder, config: EvalConfig, name: str, problems: Iterable[Problem], right: dict[str, float]
+    folder: EvalFolder, config: EvalConfig, name: str, part: str, problems: Iterable[Problem], right: dict[str, float]
 ) -> dict[str, Figure]:
     """Original against twin, over the problems that have one and were decided both ways."""
-    answers = read_answers(folder, name, TWIN)
+    answers = read_answers(folder, name, part)
     twin_marks = marks((key, rows[0]) for key, rows in answers.items())
     pairs = [
         (right[problem.id], twin_marks[other.id])
         for problem in problems
-        if (other := twin(problem, config.seed)) and problem.id in right and other.id in twin_marks
+        if (other := TWINS[part](problem, config.seed)) and problem.id in right and other.id in twin_marks
     ]
     if not pairs:
         return {}
     original, changed = [pair[0] for pair in pairs], [pair[1] for pair in pairs]
     gap = as_figure(paired_interval(original, changed), len(pairs))
-    return {"twin_original": figure(original), "twin": figure(changed), "twin_gap": gap}
+    return {f"{part}_original": figure(original), part: figure(changed), f"{part}_gap": gap}
 
 
 def _hint_figures(

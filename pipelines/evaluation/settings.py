@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from pydantic import Field, model_validator
 
@@ -14,7 +14,7 @@ from data.errors import UserError
 from data.records import Kind, Problem
 from data.sources import check_source
 from pipelines.overrides import apply_override, checked
-from pipelines.recipe import ModelConfig, Recipe, SamplingConfig, SourceConfig
+from pipelines.recipe import EngineConfig, ModelConfig, Recipe, SamplingConfig, SourceConfig
 
 PROMPTS = {Kind.MATH: "math", Kind.CHOICE: "choice", Kind.CODE: "code"}
 """The template of a benchmark that names none, by the kind of its problems."""
@@ -22,16 +22,6 @@ EVALUATION_PROMPTS = {"arithmetic": "arithmetic", "addition": "arithmetic"}
 """The same for sources whose problems are bare expressions."""
 SAMPLING = SamplingConfig(n=1, temperature=0.8, max_tokens=400)
 """Leaves room for the prompt in the context of the embedded models, 512 tokens."""
-
-
-class EvalEngineConfig(Config):
-    """Which engine answers."""
-
-    type: Literal["transformers", "vllm", "http", "scripted"] = "transformers"
-    batch_size: int = Field(default=64, ge=1)
-    """Samples decoded together; for `http`, requests in flight."""
-    options: dict[str, Any] = Field(default_factory=dict)
-    """Settings of the engine itself, e.g. `base_url` of `http`."""
 
 
 class BenchmarkConfig(SourceConfig):
@@ -52,7 +42,7 @@ class EvalConfig(Config):
     """Everything that determines an evaluation."""
 
     model: ModelConfig
-    engine: EvalEngineConfig = EvalEngineConfig()
+    engine: EngineConfig = EngineConfig()
     benchmarks: list[BenchmarkConfig] = Field(min_length=1)
     samples: int = Field(default=0, ge=0)
     """Samples of each problem besides the greedy answer."""
@@ -61,7 +51,7 @@ class EvalConfig(Config):
     scorer: str = ""
     """A PRM that chooses among the samples: folder or hub id."""
     twins: bool = False
-    """Also answer twins of the problems with other numbers."""
+    """Also answer twins of the problems: with other numbers, and with a premise turned round."""
     wrong_hint: bool = False
     """Also answer each problem with a wrong answer suggested."""
     seed: int = 0
@@ -77,6 +67,10 @@ class EvalConfig(Config):
         if self.scorer and self.samples < 2:
             raise ValueError("a scorer chooses among samples, but samples is below 2")
         return self
+
+    def default_folder(self) -> Path:
+        """Where the evaluation goes if nobody says: another benchmark of the same model goes elsewhere."""
+        return Path("evals") / "-".join([Path(self.model.name).name, *(one.name for one in self.benchmarks)])
 
     def recipe(self, benchmark: BenchmarkConfig, template: str) -> Recipe:
         """What the stages of a run need to know to sample a benchmark."""

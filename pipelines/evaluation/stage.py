@@ -16,10 +16,11 @@ from typing import Any
 from data.batching import batched
 from data.ids import content_id
 from data.prompts import PromptTemplate
-from data.records import Problem, Rationale, StepScores, Verdict
+from data.records import Problem, Rationale, StepScores
 from data.sources.reading import find_files
 from data.store import sha256_of
 from pipelines.evaluation.folder import EvalFolder
+from pipelines.evaluation.premises import premise_twin
 from pipelines.evaluation.settings import BenchmarkConfig, EvalConfig
 from pipelines.evaluation.twins import suggested, twin
 from pipelines.machine import computing_pins
@@ -32,7 +33,9 @@ from prm.scoring.base import ScoreItem, Scorer
 
 SAMPLES = "samples"
 """The drawn samples of a benchmark; the other parts are greedy."""
-GREEDY, TWIN, HINT = "greedy", "twin", "hint"
+GREEDY, TWIN, PREMISE, HINT = "greedy", "twin", "premise", "hint"
+TWINS = {TWIN: twin, PREMISE: premise_twin}
+"""Part to how its problems are made of the benchmark's."""
 
 
 def unit_prefix(benchmark: str, part: str) -> str:
@@ -122,8 +125,10 @@ def _policy(folder: EvalFolder, config: EvalConfig) -> Policy:
     )
     # Without the path of the script, as of a folder: where it lies is nobody's business who reads the result.
     shown = Path(model.name).name if engine.type == "scripted" else model.name
-    return Policy(shown, model.name, generator.revision, 0, engine.type, engine.batch_size, model.revision,
-                  dict(engine.options), generator)  # fmt: skip
+    policy = Policy(shown, model.name, generator.revision, 0, engine.type, engine.batch_size, model.revision,
+                    dict(engine.options))  # fmt: skip
+    policy.use(generator)
+    return policy
 
 
 def _problems(folder: EvalFolder, config: EvalConfig, benchmark: BenchmarkConfig) -> list[Problem]:
@@ -137,8 +142,8 @@ def _problems(folder: EvalFolder, config: EvalConfig, benchmark: BenchmarkConfig
         reading = read_source(recipe.evaluation, config.seed)
         check_reading(reading, recipe)
         if reading.rejects:
-            say(f"{benchmark.name}: {len(reading.rejects)} of {reading.n_rows} rows set aside, the first "
-                f"{reading.rejects[0].where}: {reading.rejects[0].reason}")  # fmt: skip
+            first, n = reading.rejects[0], reading.rejected.total()
+            say(f"{benchmark.name}: {n} of {reading.n_rows} rows set aside, the first {first.where}: {first.reason}")
         return reading.problems
 
     return folder.unit("problems", problems_unit(benchmark.name), key, read)
@@ -155,14 +160,15 @@ def _answer(folder: EvalFolder, config: EvalConfig, benchmark: BenchmarkConfig, 
         if part.problems:
             _draw(context, policy, benchmark.name, part)
         else:
-            say(f"{benchmark.name}: no problem has a {part.name}")
+            say(f"{benchmark.name}: no problem has a {part.name} variant")
 
 
 def _parts(config: EvalConfig, problems: Sequence[Problem]) -> list[_Part]:
     """The problems, their variants where they are asked for, and the samples; a part may have no problems."""
     parts = [_Part(GREEDY, problems)]
     if config.twins:
-        parts.append(_Part(TWIN, [found for row in problems if (found := twin(row, config.seed))]))
+        for name, change in TWINS.items():
+            parts.append(_Part(name, [found for row in problems if (found := change(row, config.seed))]))
     if config.wrong_hint:
         parts.append(_Part(HINT, [other[1] for row in problems if (other := suggested(row, config.seed))]))
     if config.samples:
@@ -174,8 +180,7 @@ def _draw(context: Context, policy: Policy, benchmark: str, part: _Part) -> None
     sampling = context.recipe.sampling
     changes = {} if part.name == SAMPLES else {"temperature": 0.0, "top_p": 1.0, "top_k": 0}
     draw = Draw(f"{benchmark}-{part.name}", 0, "sample", part.n, sampling.params(**changes))
-    verdicts: dict[str, Verdict] = {}
-    sample(context, policy, draw, part.problems, verdicts)
+    sample(context, policy, draw, part.problems, len(part.problems))
 
 
 def _score(folder: EvalFolder, config: EvalConfig) -> None:

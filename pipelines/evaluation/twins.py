@@ -21,7 +21,8 @@ from star.equations import CONSTANTS, Equation, equations_of, evaluate, numbers_
 from star.rationalize import wrong_hint
 
 _BARE = re.compile(r"[\d.,+\-*/() ]+")
-_BARE_PROMPT = re.compile(rf"({_BARE.pattern})=\s*\?")
+BARE_PROMPT = re.compile(rf"({_BARE.pattern})=\s*\?")
+"""A prompt that is an expression and no words: `12+3-4=?`."""
 _NAMES = ("two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve")
 _CARDINALS = {word: Fraction(value) for value, word in enumerate(_NAMES, start=2)}
 """Without `one`, which is mostly a pronoun; `twice` and `half` say what to do, so they stay."""
@@ -38,10 +39,10 @@ def twin(problem: Problem, seed: int) -> Problem | None:
         problem: with the expression that solves it as its solution, or as its prompt.
         seed: the draw depends on it and on the problem alone.
     """
-    equation = _equation(problem)
+    equation = equation_of(problem)
     if equation is None:
         return None
-    places = list(_places(problem.prompt))
+    places = list(places_of(problem.prompt))
     stated = sorted({value for value, _, _ in places})
     values = _movable(stated, {token.value for token in equation.left if token.kind == "number"})
     rng = random.Random(derive_seed("twin", seed, problem.id))
@@ -68,17 +69,20 @@ def _in_order(values: Sequence[Fraction]) -> bool:
     return all(one < other for one, other in pairwise(values))
 
 
-def _equation(problem: Problem) -> Equation | None:
+def equation_of(problem: Problem) -> Equation | None:
     """The one exact equation of expression and gold answer."""
-    bare = _BARE_PROMPT.fullmatch(problem.prompt.strip())
+    bare = BARE_PROMPT.fullmatch(problem.prompt.strip())
     expression = bare[1] if bare else problem.solution.partition("=")[0].strip()
     if problem.kind is not Kind.MATH or not _BARE.fullmatch(expression):
         return None
-    found = equations_of(f"{expression} = {problem.answer}")
-    return found[0] if len(found) == 1 and found[0].value == found[0].result.value else None
+    text = f"{expression} = {problem.answer}"
+    found = equations_of(text)
+    # `22:15` is not 22.
+    exact = len(found) == 1 and found[0].value == found[0].result.value and found[0].result.end == len(text)
+    return found[0] if exact else None
 
 
-def _places(text: str) -> Iterator[tuple[Fraction, int, int]]:
+def places_of(text: str) -> Iterator[tuple[Fraction, int, int]]:
     """Numbers of a problem: value, begin, end; not those within a word, a clock time or a ratio (`5th`, `3:30`)."""
     for token in numbers_of(text):
         around = text[max(0, token.start - 1) : token.start] + text[token.end : token.end + 1]
@@ -106,10 +110,10 @@ def _answer(equation: Equation, new: Mapping[Fraction, Fraction]) -> str:
     found, old = evaluate(tokens), equation.value
     if found is None or (found <= 0 < old) or (found / _unit(old)).denominator != 1:
         return ""
-    return _written(found)
+    return written(found)
 
 
-def _written(value: Fraction, like: str = "") -> str:
+def written(value: Fraction, like: str = "") -> str:
     """A number of at most six decimals, written as another is (`$3.00`, `5,256`)."""
     n_decimals = max(len(like.partition(".")[2]), len(str(_unit(value).denominator)) - 1)
     return format(float(value), f"{',' * (',' in like)}.{n_decimals}f")
@@ -124,8 +128,13 @@ def _replaced(
     text = problem.prompt
     for value, start, end in sorted(places, key=lambda place: -place[1]):
         if value in new:
-            text = text[:start] + _written(new[value], text[start:end]) + text[end:]
-    made = Problem.create(prompt=text, answer=answer, kind=problem.kind)
+            text = text[:start] + written(new[value], text[start:end]) + text[end:]
+    return variant(problem, text, answer)
+
+
+def variant(problem: Problem, prompt: str, answer: str) -> Problem:
+    """Another question of the same source and difficulty; it has no solution."""
+    made = Problem.create(prompt=prompt, answer=answer, kind=problem.kind, choices=problem.choices)
     return replace(made, source=problem.source, split=problem.split, difficulty=problem.difficulty,
                    licence=problem.licence)  # fmt: skip
 
@@ -136,8 +145,6 @@ def suggested(problem: Problem, seed: int) -> tuple[str, Problem] | None:
     if not hint:
         return None
     # `12+3=? (17)` is the only suggestion that a model of bare expressions can read.
-    bare = _BARE_PROMPT.fullmatch(problem.prompt.strip())
+    bare = BARE_PROMPT.fullmatch(problem.prompt.strip())
     prompt = f"{problem.prompt} ({hint})" if bare else f"{problem.prompt}\n\nI think the answer is {hint}."
-    made = Problem.create(prompt=prompt, answer=problem.answer, kind=problem.kind, choices=problem.choices)
-    return hint, replace(made, source=problem.source, split=problem.split, difficulty=problem.difficulty,
-                         licence=problem.licence)  # fmt: skip
+    return hint, variant(problem, prompt, problem.answer)

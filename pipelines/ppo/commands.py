@@ -37,7 +37,8 @@ def ppo(
     stepstar ppo models/smollm2 -p gsm8k --scorer runs/prm -o runs/policy process_weight=0.5 guards.max_kl=50
 
     Settings: those of `star/ppo/config.py` (credit.form, process_weight, outcome_weight, kl_target, lora_rank,
-    guards.gate_every, ...), prompt, sampling.{max_tokens,stop}, heldout_share, batch_size, seed, threads.
+    guards.gate_every, ...), prompt, sampling.{max_tokens,stop}, heldout_share, engine.{type,batch_size,options}, seed,
+    threads.
     """
     from pipelines.overrides import settings_from
     from pipelines.ppo.training import PpoJob, PpoSettings, report_lines, train_ppo_folder

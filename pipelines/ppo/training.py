@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +22,7 @@ from data.sources import Reject, deduplicate, read_problems
 from data.store import write_atomic
 from pipelines.evaluation.settings import EVALUATION_PROMPTS, PROMPTS
 from pipelines.progress import say, track
-from pipelines.recipe import SamplingConfig, SourceConfig
+from pipelines.recipe import EngineConfig, SamplingConfig, SourceConfig
 from pipelines.run_guard import as_json
 from pipelines.stages.ppo import alarm_rows, prm_scores, symbolic_scores, verify_solutions
 from star.checkpoints import PROVENANCE, LoadedModel, load_checkpoint, save_checkpoint
@@ -42,8 +42,8 @@ class PpoSettings(PpoConfig):
     """Prompt template by name or path; empty means that of the problems' kind."""
     sampling: SamplingConfig = SamplingConfig()
     """`n` is not used: see `samples_per_problem`."""
-    batch_size: int = Field(default=64, ge=1)
-    """Samples decoded together."""
+    engine: EngineConfig = EngineConfig()
+    """What draws: the policy itself, or `vllm`, which gets its weights after every update."""
     heldout_share: float = Field(default=0.1, gt=0, lt=1)
     """Share of the problems, drawn by hash, that is not trained on and that the policy is chosen by."""
     seed: int = 0
@@ -78,6 +78,7 @@ def train_ppo_folder(job: PpoJob) -> PpoReport | None:
     """
     import torch
 
+    from star.ppo.engines import rollout_engine
     from star.ppo.trainer import PpoTrainer
 
     if job.settings.threads:
@@ -92,15 +93,18 @@ def train_ppo_folder(job: PpoJob) -> PpoReport | None:
     if job.out.exists() and not job.fresh:
         raise UserError(f"'{job.out}' is there already and is of another training.", "Give another --out, or --fresh.")
     say(f"{len(task.problems)} problems to train on, {len(task.heldout)} held out")
-    trainer = PpoTrainer(loaded, task, job.settings, folder=job.work, tensorboard=job.tensorboard)
-    with track("ppo", job.settings.iterations) as bar:
+    drawn_by = job.settings.engine
+    drawing = rollout_engine(drawn_by.type, batch_size=drawn_by.batch_size, options=drawn_by.options,
+                             folder=job.work / "policy")  # fmt: skip
+    with drawing as engine, track("ppo", job.settings.iterations) as bar:
+        trainer = PpoTrainer(loaded, replace(task, engine=engine), job.settings, folder=job.work,
+                             tensorboard=job.tensorboard)  # fmt: skip
         report = trainer.run(lambda done, numbers, _: bar.reach(done, _note(numbers)))
     _save(job, trainer.layout.merged(), report, {"key": key, "parent": loaded.revision, "parent_name": job.model})
     return report
 
 
 def _task(job: PpoJob) -> Task:
-    from star.generation.transformers_engine import TransformersGenerator
     from star.ppo.task import Task
 
     settings, problems = job.settings, _problems(job.problems)
@@ -118,7 +122,6 @@ def _task(job: PpoJob) -> Task:
         scorer=symbolic_scores,
         scorer_revision="check_steps",
         verify=verify_solutions,
-        engine=lambda layout, _: TransformersGenerator(layout.sampler(), batch_size=settings.batch_size),
         seed=settings.seed,
     )
     # Before a scorer of some size is loaded.
@@ -127,8 +130,6 @@ def _task(job: PpoJob) -> Task:
 
 
 def _with_prm(task: Task, name: str) -> Task:
-    from dataclasses import replace
-
     from prm import load_scorer
 
     scorer = load_scorer(name)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 if TYPE_CHECKING:
-    from prm.scoring.base import Scorer
+    from pipelines.prm.labelling import LabelCounts
+    from pipelines.prm.solution_rows import Columns
 
 Fresh = Annotated[bool, typer.Option("--fresh", help="Drop what an earlier run of the command left there.")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, ...")]
@@ -53,7 +54,7 @@ def score(
     stepstar score samples.parquet --model runs/prm --out scored.parquet --problem-column question \\
         --steps-column completion --aggregate min
     """
-    from pipelines.prm.scoring import ScoreJob, check_job, score_file
+    from pipelines.prm.scoring import ScoreJob, check_job, open_scorer, score_file
     from pipelines.prm.solution_rows import Columns
 
     job = ScoreJob(
@@ -67,7 +68,7 @@ def score(
         fresh=fresh,
     )
     rows = check_job(job)
-    scorer = _scorer(model, backend, layout, device, dtype, batch_tokens, settings)
+    scorer = open_scorer(model, backend, layout, device, dtype, batch_tokens, settings)
     counts = score_file(job, rows, scorer)
     scorer.close()
     scored = counts.pop("scored", 0)
@@ -163,8 +164,9 @@ def eval_prm(
     from pipelines.prm.benchmarks import ScoreSource
     from pipelines.prm.evaluation import evaluate_prm, write_evaluation
     from pipelines.prm.report import evaluation_lines
+    from pipelines.prm.scoring import open_scorer
 
-    scorer = _scorer(model, backend, layout, device, dtype, batch_tokens, settings) if model else None
+    scorer = open_scorer(model, backend, layout, device, dtype, batch_tokens, settings) if model else None
     source = ScoreSource(scorer, scores_column, outcome_column)
     found = evaluate_prm(source, benchmark, dev or (), label_format, aggregate)
     if scorer:
@@ -204,57 +206,42 @@ def label(
     monte_carlo has the methods every_step (soft, or hard=any or half), bisect and bayesian; engine.type may be http.
     """
     from data.errors import UserError
-    from pipelines.overrides import settings_from, split_words
-    from pipelines.prm.label_files import label_files
-    from pipelines.prm.labelling import label_by_arithmetic, label_by_consensus, label_from_audit
-    from pipelines.prm.rollout_labels import label_by_rollouts
-    from pipelines.prm.rollouts import RolloutSettings
+    from pipelines.overrides import split_words
+    from pipelines.prm.labelling import label_from_audit
     from pipelines.prm.solution_rows import Columns
-    from prm.labels import ConsensusConfig
 
     files, overrides = split_words(words or [])
-    columns = Columns(problem_column, steps_column)
-    if audit:
-        if files or overrides or how:
-            raise UserError("--from takes no other input.", "Give --from FILE --out FILE alone.")
-        counts = label_from_audit(audit, out)
-    elif how not in ("symbolic", "monte_carlo", "consensus"):
-        raise UserError(f"there is no way '{how}' to label.", "Use symbolic, monte_carlo or consensus.")
-    elif how == "consensus":
-        counts = label_by_consensus(label_files(files), out, settings_from(ConsensusConfig, overrides), label_format)
-    elif len(files) != 1:
-        raise UserError(f"{how} labels take one file.", "Run the command once for each file.")
-    elif how == "monte_carlo":
-        counts = label_by_rollouts(Path(files[0]), out, columns, gold_column, settings_from(RolloutSettings, overrides))
-    elif overrides:
-        raise UserError("symbolic labels take no settings.", f"Leave out {overrides[0]}.")
+    if not audit:
+        counts = _labelled(how, files, overrides, out, Columns(problem_column, steps_column), gold_column, label_format)
+    elif files or overrides or how:
+        raise UserError("--from takes no other input.", "Give --from FILE --out FILE alone.")
     else:
-        counts = label_by_arithmetic(Path(files[0]), out, columns)
+        counts = label_from_audit(audit, out)
     steps = ", ".join(f"{number} {kind}" for kind, number in counts.steps.most_common())
     print(f"{counts.solutions} solutions, steps: {steps}: {out}")
     for bad in counts.unusable.first:
         print(f"  {counts.unusable.reasons[bad.reason]} left out: {bad.reason}; the first is {bad.where}, {bad.detail}")
 
 
-def _scorer(
-    model: str, backend: str, layout: str, device: str, dtype: str, batch_tokens: int, settings: list[str] | None
-) -> Scorer:
-    """A loaded model; words of `--set` go to `load_scorer` by name, or else to the backend's config."""
-    from pipelines.overrides import apply_override
+def _labelled(
+    how: str, files: list[str], overrides: list[str], out: Path, columns: Columns, gold: str, label_format: str
+) -> LabelCounts:
+    from data.errors import UserError
+    from pipelines.overrides import settings_from
+    from pipelines.prm.label_files import label_files
+    from pipelines.prm.labelling import label_by_arithmetic, label_by_consensus
+    from pipelines.prm.rollout_labels import label_by_rollouts
+    from pipelines.prm.rollouts import RolloutSettings
+    from prm.labels import ConsensusConfig
 
-    found: dict[str, Any] = {}
-    for word in settings or ():
-        apply_override(found, word)
-    own = {name: found.pop(name) for name in ("reference", "beta", "share_prefix") if name in found}
-    from prm import load_scorer
-
-    return load_scorer(
-        model,
-        backend,
-        layout=layout,  # type: ignore[arg-type]
-        device=device,
-        dtype=dtype,
-        batch_tokens=batch_tokens,
-        options=found,
-        **own,
-    )
+    if how not in ("symbolic", "monte_carlo", "consensus"):
+        raise UserError(f"there is no way '{how}' to label.", "Use symbolic, monte_carlo or consensus.")
+    if how == "consensus":
+        return label_by_consensus(label_files(files), out, settings_from(ConsensusConfig, overrides), label_format)
+    if len(files) != 1:
+        raise UserError(f"{how} labels take one file.", "Run the command once for each file.")
+    if how == "monte_carlo":
+        return label_by_rollouts(Path(files[0]), out, columns, gold, settings_from(RolloutSettings, overrides))
+    if overrides:
+        raise UserError("symbolic labels take no settings.", f"Leave out {overrides[0]}.")
+    return label_by_arithmetic(Path(files[0]), out, columns)

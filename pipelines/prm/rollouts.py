@@ -31,12 +31,6 @@ _OUTCOMES = {Status.CORRECT: True, Status.INCORRECT: False, Status.NO_ANSWER: Fa
 """By verdict; an undecided rollout is no failure, and has none."""
 
 
-class RolloutEngine(EngineConfig):
-    """Which engine draws the rollouts; nothing is trained here, so a server will do."""
-
-    type: Literal["transformers", "vllm", "http", "scripted"] = "transformers"  # type: ignore[assignment]
-
-
 class RolloutSampling(SamplingConfig):
     """How the rollouts are drawn."""
 
@@ -48,7 +42,7 @@ class RolloutSettings(Config):
     """Who continues the solutions, and how the outcomes become labels."""
 
     model: ModelConfig
-    engine: RolloutEngine = RolloutEngine()
+    engine: EngineConfig = EngineConfig()
     prompt: str = "math"
     """Prompt template: `arithmetic`, `math`, `math_fewshot`, ..., or the path of a .jinja file."""
     sampling: RolloutSampling = RolloutSampling()

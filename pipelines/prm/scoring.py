@@ -14,11 +14,12 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from data.errors import UserError
 from data.sources.base import Reject, Row, RowError
 from data.store import sha256_of
+from pipelines.overrides import apply_override
 from pipelines.prm.score_store import RowScores, ScoreStore
 from pipelines.prm.solution_rows import Columns, read_solution
 from pipelines.progress import say, track
@@ -189,3 +190,25 @@ def _write_output(job: ScoreJob, rows: RowFile, store: ScoreStore, reading: Read
 
     rows.write(job.target, added(), job.added)
     return counts
+
+
+def open_scorer(
+    model: str, backend: str, layout: str, device: str, dtype: str, batch_tokens: int, settings: Sequence[str] | None
+) -> Scorer:
+    """A loaded model; words of `--set` go to `load_scorer` by name, or else to the backend's config."""
+    from prm import load_scorer
+
+    found: dict[str, Any] = {}
+    for word in settings or ():
+        apply_override(found, word)
+    own = {name: found.pop(name) for name in ("reference", "beta", "share_prefix") if name in found}
+    return load_scorer(
+        model,
+        backend,
+        layout=layout,  # type: ignore[arg-type]
+        device=device,
+        dtype=dtype,
+        batch_tokens=batch_tokens,
+        options=found,
+        **own,
+    )

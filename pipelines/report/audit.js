@@ -5,7 +5,7 @@ const $ = (id) => document.getElementById(id);
 const shown = { rows: [], at: 0, step: 0, beside: -1 };
 const decisions = new Map(); // trace id -> array with true (accepted), false (flagged) or null for each step
 const CHOICES = { run: "u", verdict: "v", origin: "o", round: "r" };
-const TOGGLES = ["disagree", "leak", "decided"];
+const TOGGLES = ["mistaken", "disagree", "leak", "decided"];
 
 function make(tag, className, text) {
   const element = document.createElement(tag);
@@ -28,6 +28,7 @@ for (const trace of traces) {
   const scores = Object.values(trace.S).flat();
   trace.low = scores.length ? Math.min(...scores) : null;
   trace.odd = disagreement(trace);
+  trace.mistakes = Object.values(trace.W ?? {}).flat().sort((a, b) => a - b);
 }
 const haystack = (trace) => (trace.hay ??= [problems[trace.p].t, problems[trace.p].g, trace.x, trace.id, ...trace.s].join("\n").toLowerCase());
 
@@ -60,10 +61,12 @@ const ORDERS = {
   problem: null,
   score: (a, b) => (a.low ?? 2) - (b.low ?? 2),
   disagree: (a, b) => b.odd - a.odd,
+  mistaken: (a, b) => b.mistakes.length - a.mistakes.length,
 };
 
 function filter() {
-  const kept = traces.filter(matches);
+  const found = traces.filter(matches);
+  const kept = $("mistaken").checked ? found.filter((trace) => trace.mistakes.length) : found;
   const order = ORDERS[$("order").value];
   shown.rows = order ? kept.sort(order) : kept;
   const list = document.createDocumentFragment();
@@ -71,8 +74,22 @@ function filter() {
   $("list").replaceChildren(list);
   $("list").scrollTop = 0;
   const left = total > traces.length ? ` of ${total} in the records` : "";
-  $("count").textContent = `${shown.rows.length} of ${traces.length} traces${left}`;
+  $("count").textContent = `${shown.rows.length} of ${traces.length} traces${left}${judgement(found)}`;
   select(0);
+}
+
+// How often each scorer is wrong, over the steps whose labels are sure: of what the other filters leave.
+function judgement(rows) {
+  const scorers = new Map();
+  for (const trace of rows) {
+    for (const [name, wrong] of Object.entries(trace.W ?? {})) {
+      const found = scorers.get(name) ?? { missed: 0, doubted: 0, wrong: 0, right: 0 };
+      scorers.set(name, found);
+      for (const value of trace.T) if (value !== null) found[value ? "right" : "wrong"]++;
+      for (const step of wrong) found[trace.T[step] ? "doubted" : "missed"]++;
+    }
+  }
+  return [...scorers].map(([name, found]) => ` · ${name} misses ${found.missed} of ${found.wrong} wrong steps and doubts ${found.doubted} of ${found.right} right ones`).join("");
 }
 
 function row(trace, at) {
@@ -80,7 +97,9 @@ function row(trace, at) {
   element.setAttribute("role", "option");
   element.dataset.at = at;
   const first = make("div", "line");
-  first.append(make("span", trace.v, trace.v.replace("_", " ")), ` · ${trace.o} · round ${trace.r}`);
+  first.append(make("span", trace.v, trace.v.replace("_", " ")));
+  if (trace.mistakes.length) first.append(make("span", "odd", ` · PRM wrong at ${trace.mistakes.map((at) => at + 1).join(", ")}`));
+  first.append(` · ${trace.o} · round ${trace.r}`);
   if (trace.low !== null) first.append(` · low ${trace.low.toFixed(2)}`);
   if (trace.odd) first.append(make("span", "odd", ` · ${trace.odd} disagree`));
   if (trace.l.length) first.append(make("span", "odd", " · leak"));
@@ -93,6 +112,7 @@ function select(at) {
   const rows = $("list").children;
   rows[shown.at]?.setAttribute("aria-selected", "false");
   Object.assign(shown, { at: Math.max(0, Math.min(at, shown.rows.length - 1)), step: 0, beside: -1 });
+  if ($("mistaken").checked) shown.step = shown.rows[shown.at]?.mistakes[0] ?? 0;
   rows[shown.at]?.setAttribute("aria-selected", "true");
   rows[shown.at]?.scrollIntoView({ block: "nearest" });
   draw();
@@ -149,6 +169,7 @@ function step(trace, place, main) {
   chips.append(make("span", "soft", `step ${place + 1}`));
   for (const [name, values] of Object.entries(trace.L)) chips.append(chip(name.replace("_", " "), values[place], values[place] === 1 ? "right" : values[place] === 0 ? "wrong" : ""));
   for (const [name, values] of Object.entries(trace.S)) chips.append(chip(name, values[place], ""));
+  for (const [name, wrong] of Object.entries(trace.W ?? {})) if (wrong.includes(place)) chips.append(make("span", "chip odd", `${name} ${trace.T[place] ? "doubts a right step" : "misses a wrong step"}`));
   const said = decisions.get(trace.id)?.[place] ?? null;
   if (said !== null) chips.append(make("span", `chip decided ${said ? "right" : "wrong"}`, said ? "you: accepted" : "you: flagged"));
   if (main) {
@@ -258,4 +279,7 @@ $("reset").addEventListener("click", () => {
 });
 fillChoices();
 restore();
+// `audit.html#mistaken` opens with that filter set: the report links to it.
+for (const id of TOGGLES) if (location.hash === `#${id}`) $(id).checked = true;
+$("mistakes").hidden = !traces.some((trace) => trace.W);
 filter();

@@ -51,7 +51,7 @@ def write_audit(
     file = out or folders[0] / "audit.html"
     title = " and ".join(folder.resolve().name for folder in folders)
     write_atomic(file, render_audit(found, title).encode())
-    say(f"{len(found.traces)} of {found.total} traces, of {len(found.problems)} problems")
+    say(f"{file.name}: {len(found.traces)} of {found.total} traces, of {len(found.problems)} problems")
     return file
 
 

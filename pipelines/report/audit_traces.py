@@ -1,7 +1,8 @@
 """The traces of a run or an evaluation for the audit page: each rationale with everything that is known of it.
 
-Whole problems are drawn by hash until there are enough traces, so that samples of one problem stand beside each other.
-Step labels that are not stored are made from what the steps themselves state.
+Whole problems are drawn until there are enough traces, so that samples of one problem stand beside each other: first
+those where something is to be seen (the PRM was tried on them, a check was undecided, a leak test failed), then those
+with wrong answers. Step labels that are not stored are made from what the steps themselves state.
 """
 
 from __future__ import annotations
@@ -9,19 +10,24 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import Any
 
 from data.ids import derive_seed
-from data.records import Origin, Problem, Rationale, StepLabel, StepScores, Verdict
+from data.records import Origin, Problem, Rationale, Status, StepLabel, StepScores, Verdict
 from data.run_records import LeakReport, Selection
 from data.sources.base import RowError
 from pipelines.evaluation.folder import is_evaluation
+from pipelines.report.judged import JUDGED, reading_of, sure_labels
 from pipelines.run_dir import RunFolder
+from prm.aggregate import Reading
 from prm.labels import label_symbolic
 from prm.scoring.base import ScoreItem, Scorer
 from star.leaks import failed_tests
 
 SYMBOLIC = "symbolic"
+_SEEN = 20
+"""Traces that are looked at for each that is shown: those of a large run need not fit into memory."""
 
 
 @dataclass(slots=True)
@@ -40,6 +46,8 @@ class AuditTrace:
     """Scorer to a score for each step."""
     leaks: list[str] = field(default_factory=list)
     """Leak tests that it failed."""
+    readings: dict[str, Reading] = field(default_factory=dict)
+    """Scorer to how its scores are read, of scorers that are to be judged by this trace: they never learnt from it."""
 
 
 @dataclass(slots=True)
@@ -55,12 +63,19 @@ class AuditTraces:
 def read_traces(runs: Sequence[RunFolder], limit: int) -> AuditTraces:
     """About `limit` traces of one or two folders, over problems that are drawn by hash."""
     found = AuditTraces()
-    owners = [_owners(run) for run in runs]
-    found.total = sum(map(len, owners))
-    wanted = _drawn(owners, limit)
+    n_rows = sum(entry["rows"] for run in runs for name, entry in run.manifest["shards"].items()
+                 if name.startswith("rationales/"))  # fmt: skip
+    share = min(1.0, _SEEN * limit / max(1, n_rows))
+    owners = [_owners(run, share) for run in runs]
+    found.total = sum(map(len, owners)) if share == 1 else n_rows
+    interest: dict[str, int] = {}
+    for run, one in zip(runs, owners, strict=True):
+        _add_interest(interest, run, one)
+    wanted = _drawn(owners, interest, limit)
+    order = {key: place for place, key in enumerate(wanted)}
     for run in runs:
         for problem in run.table("problems"):
-            if problem.id in wanted:
+            if problem.id in order:
                 found.problems[problem.id] = problem
         found.traces += _traces(run, found.problems)
     found.problems = {key: found.problems[key] for key in wanted}
@@ -68,24 +83,52 @@ def read_traces(runs: Sequence[RunFolder], limit: int) -> AuditTraces:
         problem = found.problems[trace.rationale.problem_id]
         if SYMBOLIC not in trace.labels and (values := _symbolic(problem, trace.rationale)):
             trace.labels[SYMBOLIC] = values
-    order, origins = {key: place for place, key in enumerate(wanted)}, list(Origin)
+    origins = list(Origin)
     found.traces.sort(key=lambda trace: (order[trace.rationale.problem_id], origins.index(trace.rationale.origin)))
     return found
 
 
-def _owners(run: RunFolder) -> dict[str, str]:
-    """Rationale id to problem id; a rationale that several parts share counts once."""
-    return {row.id: row.problem_id for row in run.table("rationales")}
+def _owners(run: RunFolder, share: float) -> dict[str, str]:
+    """Rationale id to problem id, of those that may be shown; a rationale that several parts share counts once.
+
+    Args:
+        run: the folder.
+        share: of the problems that may be shown, besides those that a scorer was tried on.
+    """
+    tried = set(_tried(run)) if share < 1 else set()
+    always = {row.problem_id for row in run.table("rationales") if row.id in tried} if tried else tried
+    return {
+        row.id: row.problem_id
+        for row in run.table("rationales")
+        if share == 1 or row.problem_id in always or derive_seed("shown", row.problem_id) < share * 2**63
+    }
 
 
-def _drawn(owners: Sequence[Mapping[str, str]], limit: int) -> list[str]:
-    """Problem ids in the order of their hash, until they have `limit` traces; those of all folders come first."""
+def _add_interest(interest: dict[str, int], run: RunFolder, owners: Mapping[str, str]) -> None:
+    """Problem id to 0 where there is something to be seen, to 1 where an answer is wrong."""
+    ranks = {Status.CORRECT: 2, Status.INCORRECT: 1, Status.NO_ANSWER: 1, Status.UNDECIDED: 0}
+    for row in run.table("verdicts"):
+        if owner := owners.get(row.rationale_id):
+            interest[owner] = min(ranks[row.status], interest.get(owner, 2))
+    for key in chain(_tried(run), (key for key, names in _leaks(run) if names)):
+        if owner := owners.get(key):
+            interest[owner] = 0
+
+
+def _tried(run: RunFolder) -> Iterator[str]:
+    """Ids of the rationales that a stored scorer is to be judged by: in an evaluation all, it learnt from none."""
+    for row in run.table("step_scores", "" if is_evaluation(run.root) else f"{JUDGED}-"):
+        yield row.rationale_id
+
+
+def _drawn(owners: Sequence[Mapping[str, str]], interest: Mapping[str, int], limit: int) -> list[str]:
+    """Problem ids until they have `limit` traces: those of all folders first, then by interest and hash."""
     counts: dict[str, int] = defaultdict(int)
     for one in owners:
         for problem_id in one.values():
             counts[problem_id] += 1
     shared = set.intersection(*(set(one.values()) for one in owners))
-    order = sorted(counts, key=lambda key: (key not in shared, derive_seed("audit", key)))
+    order = sorted(counts, key=lambda key: (key not in shared, interest.get(key, 2), derive_seed("audit", key)))
     wanted: list[str] = []
     size = 0
     for problem_id in order:
@@ -109,9 +152,13 @@ def _traces(run: RunFolder, problems: Mapping[str, Problem]) -> list[AuditTrace]
             values = trace.labels.setdefault(label.source, [None] * len(trace.rationale.steps))
             values[label.step] = label.value
     scores: StepScores
+    tried, reading = set(_tried(run)), reading_of(run)
     for scores in run.table("step_scores"):
         if trace := traces.get(scores.rationale_id):
-            trace.scores[_short_name(scores.scorer)] = list(scores.scores)
+            scorer = _short_name(scores.scorer)
+            trace.scores[scorer] = list(scores.scores)
+            if reading and scores.rationale_id in tried:
+                trace.readings[scorer] = reading
     for key, names in _leaks(run):
         if trace := traces.get(key):
             trace.leaks = names
@@ -119,12 +166,13 @@ def _traces(run: RunFolder, problems: Mapping[str, Problem]) -> list[AuditTrace]
 
 
 def add_scores(found: AuditTraces, scorer: Scorer) -> None:
-    """Scores of all traces by one more scorer; a trace that it cannot score has none."""
+    """Scores of all traces by one more scorer, which is judged by all of them; one that it cannot score has none."""
     items = [ScoreItem(found.problems[trace.rationale.problem_id].prompt, trace.rationale.steps)
              for trace in found.traces]  # fmt: skip
     for trace, scores in zip(found.traces, scorer.score_batch(items), strict=True):
         if scores.scores:
             trace.scores[_short_name(scorer.name)] = list(scores.scores)
+            trace.readings[_short_name(scorer.name)] = scorer.reading
 
 
 def _short_name(scorer: str) -> str:
@@ -157,8 +205,24 @@ def as_plain(found: AuditTraces) -> dict[str, Any]:
         "problems": [
             {"t": row.prompt, "g": row.answer, "s": row.source, "d": row.difficulty} for row in found.problems.values()
         ],
-        "traces": [_plain_trace(trace, places) for trace in found.traces],
+        "traces": [_plain_trace(trace, places) | _mistakes(trace, found.problems) for trace in found.traces],
     }
+
+
+def _mistakes(trace: AuditTrace, problems: Mapping[str, Problem]) -> dict[str, Any]:
+    """Where a scorer is to be judged: the sure labels, and the steps that each scorer gets wrong."""
+    row = trace.rationale
+    if not trace.readings:
+        return {}
+    sure = sure_labels(problems[row.problem_id], row, trace.verdict, trace.labels.get("near_miss"))
+    wrong = {
+        scorer: [
+            at for at, (value, read) in enumerate(zip(sure, reading.read(trace.scores[scorer]), strict=True))
+            if value is not None and (value == 1) != (read >= reading.threshold)
+        ]
+        for scorer, reading in trace.readings.items()
+    }  # fmt: skip
+    return {"T": list(sure), "W": wrong}
 
 
 def _plain_trace(trace: AuditTrace, places: Mapping[str, int]) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The plots of the report, as plotly figures from a summary."""
+"""The plots of the report, as plotly figures from a summary; those of the PRM are in `pipelines.report.prm_figures`."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ ARMS = {
 }
 """Arm to its name in the legend."""
 _COLOURS = {"star": "#2f6fdb", "no_rationalization": "#d9822b", PREFERENCE: "#8a63d2", PPO: "#2e9e5b"}
+_GRID = "rgba(127, 127, 127, 0.25)"
 _OUTCOMES = {
     "correct": "#2e9e5b",
     "incorrect": "#d64545",
@@ -29,19 +30,23 @@ _OUTCOMES = {
 }
 
 
-def _layout(figure: Any, title: str, **axes: Any) -> Any:
+def layout(figure: Any, title: str, **axes: Any) -> Any:
+    """Give a figure the look of the page, on a light or a dark ground."""
     figure.update_layout(
         title={"text": title, "font": {"size": 15}},
-        template="plotly_white",
+        template="none",
         height=340,
-        margin={"l": 55, "r": 15, "t": 60, "b": 45},
+        margin={"l": 50, "r": 15, "t": 45, "b": 40},
         paper_bgcolor="rgba(0,0,0,0)",
         plot_bgcolor="rgba(0,0,0,0)",
         font={"color": "#7d8590"},
-        legend={"orientation": "h", "y": -0.2},
+        legend={"orientation": "h", "y": -0.24, "yanchor": "top"},
+        hovermode="closest",
         **axes,
     )
-    return figure
+    figure.update_traces(marker_line_width=0, selector={"type": "bar"})
+    axis = {"gridcolor": _GRID, "zerolinecolor": _GRID, "automargin": True, "title_standoff": 6}
+    return figure.update_xaxes(**axis).update_yaxes(**axis)
 
 
 def _arms(summary: Summary) -> list[str]:
@@ -76,7 +81,7 @@ def accuracy_by_round(summary: Summary, level: str) -> Any:
             },
         )
     title = "Held-out accuracy, target difficulties" if level == "all" else f"Difficulty {level}"
-    return _layout(
+    return layout(
         figure,
         title,
         xaxis={"title": "round (0 = base)", "dtick": 1},
@@ -89,8 +94,9 @@ def accuracy_by_difficulty(summary: Summary) -> Any:
     from plotly import graph_objects
 
     figure = graph_objects.Figure()
+    # A run that is still at the base's answers has no accuracy yet.
     places = [
-        (BASE, 0),
+        *([(BASE, 0)] if (BASE, 0, "all") in summary.accuracy else []),
         *((arm, max(place[1] for place in summary.accuracy if place[0] == arm)) for arm in _arms(summary)),
     ]
     for arm, round_ in places:
@@ -102,13 +108,14 @@ def accuracy_by_difficulty(summary: Summary) -> Any:
             marker_color=_COLOURS.get(arm, "#8d99a6"),
             error_y={
                 "type": "data",
+                "color": "#7d8590",
                 "symmetric": False,
                 "thickness": 1,
                 "array": [100 * (point.high - point.mean) for point in points],
                 "arrayminus": [100 * (point.mean - point.low) for point in points],
             },
         )
-    return _layout(
+    return layout(
         figure,
         "Held-out accuracy by difficulty, base and last round",
         barmode="group",
@@ -133,7 +140,7 @@ def kept_by_difficulty(summary: Summary) -> Any:
             marker_color=_COLOURS[arm],
             opacity=1 - 0.6 * (round_ - 1) / max(1, len(places)),
         )
-    return _layout(
+    return layout(
         figure,
         "Training problems with a kept rationale",
         barmode="group",
@@ -158,7 +165,7 @@ def _stacked(counts: dict[tuple[str, int], Counter[str]], names: Sequence[str], 
         values = [counts[place][name] for place in places]
         if any(values):
             figure.add_bar(x=labels, y=values, name=name.replace("_", " "), marker_color=_OUTCOMES[name])
-    return _layout(
+    return layout(
         figure,
         title,
         barmode="stack",
@@ -187,29 +194,43 @@ def problem_accounting(summary: Summary) -> Any:
     )
 
 
-def ppo_curve(summary: Summary) -> Any:
-    """Gold reward, proxy and KL over the iterations of PPO: proxy up and gold down is reward hacking."""
-    from plotly import graph_objects
+def ppo_figures(summary: Summary) -> list[Any]:
+    """PPO over its iterations: gold reward above proxy (proxy up and gold down is reward hacking), KL above length."""
+    rows = summary.ppo
+    if not rows:
+        return []
+    return [
+        _over_iterations(
+            summary,
+            "PPO: right answers and step rewards",
+            ("% right, gold", [100 * row.gold for row in rows], "#2e9e5b"),
+            ("step rewards", [row.proxy for row in rows], "#2f6fdb"),
+        ),
+        _over_iterations(
+            summary,
+            "PPO: distance from where it began, and length",
+            ("KL, nats", [row.kl for row in rows], "#d9822b"),
+            ("tokens", [row.tokens for row in rows], "#8a63d2"),
+        ),
+    ]
 
-    figure = graph_objects.Figure()
+
+def _over_iterations(summary: Summary, title: str, *panels: tuple[str, list[float], str]) -> Any:
+    """Panels one above the other: each has a scale of its own."""
+    from plotly.subplots import make_subplots
+
+    figure = make_subplots(rows=len(panels), shared_xaxes=True, vertical_spacing=0.1)
     steps = [row.iteration for row in summary.ppo]
-    for name, values, axis, colour in (
-        ("share right", [row.gold for row in summary.ppo], "y", "#2e9e5b"),
-        ("step rewards of a response", [row.proxy for row in summary.ppo], "y", "#2f6fdb"),
-        ("KL, nats a response", [row.kl for row in summary.ppo], "y2", "#d9822b"),
-    ):
-        figure.add_scatter(x=steps, y=values, name=name, mode="lines", yaxis=axis, line={"color": colour})
-    return _layout(
-        figure,
-        "PPO: gold reward, step rewards and KL",
-        xaxis={"title": "iteration"},
-        yaxis={"title": "reward"},
-        yaxis2={"title": "KL", "overlaying": "y", "side": "right", "rangemode": "tozero"},
-    )
+    mode = "lines" if len(steps) > 30 else "lines+markers"
+    for place, (name, values, colour) in enumerate(panels, start=1):
+        figure.add_scatter(x=steps, y=values, name=name, mode=mode, line={"color": colour}, row=place, col=1)
+        figure.update_yaxes(title=name, row=place, col=1)
+    figure.update_xaxes(title="iteration", dtick=max(1, len(steps) // 8), row=len(panels), col=1)
+    return layout(figure, title, showlegend=False)
 
 
-def all_figures(summary: Summary) -> list[Any]:
-    """The figures in the order of the page."""
+def result_figures(summary: Summary) -> list[Any]:
+    """What the rounds bought: the first figures of the page."""
     levels = summary.targets if len(summary.targets) > 1 else []
     return [
         accuracy_by_round(summary, "all"),
@@ -217,6 +238,5 @@ def all_figures(summary: Summary) -> list[Any]:
         problem_accounting(summary),
         kept_by_difficulty(summary),
         evaluation_outcomes(summary),
-        *([ppo_curve(summary)] if summary.ppo else []),
         *(accuracy_by_round(summary, level) for level in levels),
     ]

@@ -8,9 +8,12 @@ from typing import Any
 from data.run_records import LeakTest
 from data.store import write_atomic
 from pipelines.progress import say
-from pipelines.report.figures import all_figures
+from pipelines.report.audit import write_audit
+from pipelines.report.figures import ppo_figures, result_figures
+from pipelines.report.prm_figures import prm_figures
 from pipelines.report.summary import PPO, Summary, last_promoted, summarize
 from pipelines.run_dir import RunFolder
+from star.promotion import sign_test
 from verifiers.metrics import Interval
 
 TEMPLATE = Path(__file__).parent / "report.html.jinja"
@@ -30,6 +33,8 @@ def duration(seconds: float) -> str:
 
 def verdict_line(summary: Summary) -> str:
     """One sentence: did it work, by how much, how sure."""
+    if summary.gain is None and "dataset_rows" in summary.notes and not summary.trainings:
+        return f"No model was trained: the run ends with {summary.notes['dataset_rows']:,} verified rationales."
     if summary.gain is None:
         return "The run has not finished a round yet."
     last = last_promoted(summary, {place[:2] for place in summary.accuracy})
@@ -47,6 +52,23 @@ def ppo_line(summary: Summary) -> str:
         return ""
     after = next(interval for place, interval in summary.accuracy.items() if place[0] == PPO and place[2] == "all")
     return f"PPO took the last promoted policy to {percent(after.mean)}: {_points(summary.ppo_gain)}"
+
+
+def prm_line(summary: Summary) -> str:
+    """One sentence on what choosing by the PRM bought; empty where nobody measured it."""
+    found = summary.notes.get("best_of_n", {})
+    if "gain" not in found:
+        return ""
+    row, gain = found["curve"][-1], Interval(**{name: value / 100 for name, value in found["gain"].items()})
+    return (
+        f"Of {row['n']} samples of a held-out problem, the vote weighted by the PRM is right in "
+        f"{percent(row['weighted'] / 100)}, the majority vote in {percent(row['majority'] / 100)}: {_points(gain)}"
+    )
+
+
+def leads(summary: Summary) -> list[str]:
+    """What the first screen says: what the rounds, the PRM and PPO bought."""
+    return [line for line in (verdict_line(summary), prm_line(summary), ppo_line(summary)) if line]
 
 
 def _points(gain: Interval) -> str:
@@ -78,26 +100,32 @@ def render_report(summary: Summary) -> str:
     environment = Environment(undefined=StrictUndefined, autoescape=True, trim_blocks=True, lstrip_blocks=True)
     environment.filters |= {"percent": percent, "duration": duration}
     template = environment.from_string(TEMPLATE.read_text(encoding="utf-8"))
-    # Markup: these two come from plotly and from our own numbers, never from a model's text.
-    figures = [Markup(_figure_html(figure)) for figure in all_figures(summary)]
+    # Markup: these come from plotly and from our own numbers, never from a model's text.
+    results, prm, ppo = (
+        [Markup(_figure_html(figure)) for figure in figures]
+        for figures in (result_figures(summary), prm_figures(summary), ppo_figures(summary))
+    )
     return template.render(
         summary=summary,
-        verdict=verdict_line(summary),
-        ppo_verdict=ppo_line(summary),
+        leads=leads(summary),
+        p_flips=min(1.0, 2 * sign_test(max(summary.flips), sum(summary.flips))),
         totals=_totals(summary),
         leak_tests=list(LeakTest),
         near_miss_modes=sorted({mode for mode, _ in summary.near_misses}),
         near_miss_kinds=sorted({kind for _, kind in summary.near_misses}),
-        figures=figures,
+        results=results,
+        prm_figures=prm,
+        ppo_figures=ppo,
         plotly=Markup(get_plotlyjs()),
     )
 
 
 def write_report(run: RunFolder) -> Path:
-    """Write `report.html` of a run, say its headline, and return its path."""
+    """Write `report.html` of a run and the `audit.html` that it links to, say its headline, and return its path."""
     file, summary = run.root / "report.html", summarize(run)
     write_atomic(file, render_report(summary).encode("utf-8", "replace"))
-    say(verdict_line(summary))
-    if summary.ppo_gain:
-        say(ppo_line(summary))
+    if run.units("rationales"):
+        write_audit([run.root])
+    for line in leads(summary):
+        say(line)
     return file

@@ -13,6 +13,7 @@ from functools import lru_cache
 from itertools import groupby
 from typing import Any
 
+from data.decontamination import CONTAMINATION
 from data.hash_index import HashIndex
 from data.lineage import in_force, read_decisions
 from data.records import Problem, Rationale, Status
@@ -30,8 +31,6 @@ from verifiers import StepStatus, check_steps
 from verifiers.metrics import Interval, paired_interval, wilson_interval
 
 BASE = "base"
-CONTAMINATION = "decontamination.json"
-"""File of a run folder that `stepstar decontaminate` writes."""
 PPO, PREFERENCE = "ppo", "preference"
 LATER = (PPO, PREFERENCE)
 """Arms that begin with the last promoted policy."""

@@ -6,6 +6,7 @@ written as they come, in parts, so that memory does not grow with their number.
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 from collections.abc import Iterable, Iterator, Mapping
@@ -16,6 +17,7 @@ import pyarrow as pa
 
 from data.batching import batched
 from data.card import CardCounts, dataset_card
+from data.decontamination import CONTAMINATION
 from data.lineage import model_node, row_node
 from data.records import Kind, Problem, Rationale
 from data.store import table_bytes, write_atomic
@@ -154,13 +156,32 @@ def write_dataset(run: RunFolder, arm: str) -> None:
     rows, near_misses = CardCounts(), CardCounts()
     _write_parts(partial / "data", rows.counted(dataset_rows(run, arm)), SCHEMA)
     _write_parts(partial / "near_misses", near_misses.counted(near_miss_rows(run)), NEAR_MISS_SCHEMA)
-    card = dataset_card(run.recipe.name, rows, near_misses, version=CODE_VERSION)
+    card = dataset_card(run.recipe.name, rows, near_misses, version=CODE_VERSION, judges=_judges(run))
     write_atomic(partial / "README.md", card.encode())
     if final.exists():
         shutil.rmtree(final)
     os.replace(partial, final)
     run.note("dataset_rows", rows.n)
     run.note("near_miss_rows", near_misses.n)
+
+
+def _judges(run: RunFolder) -> list[tuple[str, str]]:
+    """The PRM of the scores, how far the sources of labels agree, and what decontamination found, for the card."""
+    found = []
+    if prm := run.manifest["checkpoints"].get("prm"):
+        blessed = "blessed" if prm["blessed"] else "not blessed: it chooses worse than a majority vote"
+        figures = ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in sorted(prm["quality"].items()))
+        found.append(("steps, scores", f"PRM {prm['revision']}, {blessed}; on held-out labels: {figures}"))
+    for pair in run.manifest["notes"].get("label_agreement", []):
+        same = pair["both_right"] + pair["both_wrong"]
+        names = f"steps, {pair['first']} and {pair['second']}"
+        found.append((names, f"agree on {same} of {pair['steps']} steps, kappa {pair['kappa']}"))
+    if (run.root / CONTAMINATION).exists():
+        content = json.loads((run.root / CONTAMINATION).read_text(encoding="utf-8"))
+        found.append(
+            (f"overlap with {', '.join(content['against'])}", f"{content['overlapping']} of {content['rows']} rows")
+        )
+    return found
 
 
 def _write_parts(folder: Path, rows: Iterable[dict[str, Any]], schema: pa.Schema) -> None:

@@ -22,7 +22,7 @@ from pipelines.stages.sampling import CODE_VERSION, Context, evaluate
 from pipelines.stages.verification import check_texts
 from prm.scoring.base import ScoreItem, Scorer
 from star.checkpoints import LoadedModel, load_checkpoint, save_checkpoint
-from star.ppo.judging import StepScorer
+from star.ppo.judging import Solutions, StepScorer
 from verifiers import StepStatus, check_steps
 
 if TYPE_CHECKING:
@@ -53,17 +53,18 @@ def target_problems(context: Context, problems: Sequence[Problem]) -> list[Probl
     return [problem for problem in problems if problem.difficulty in levels] or list(problems)
 
 
-def symbolic_scores(problem: str, steps: Sequence[str]) -> list[float]:
+def symbolic_scores(solutions: Solutions) -> list[list[float]]:
     """What the step checker says: 1 for a right step, 0 for a wrong one, ½ where it cannot tell."""
-    return [_SYMBOLIC[verdict.status] for verdict in check_steps(problem, steps)]
+    return [[_SYMBOLIC[verdict.status] for verdict in check_steps(*solution)] for solution in solutions]
 
 
 def prm_scores(scorer: Scorer) -> StepScorer:
-    """A PRM's scores of one solution's steps; a solution that it cannot score is neither good nor bad."""
+    """A PRM's scores of all solutions at once; a solution that it cannot score is neither good nor bad."""
 
-    def score(problem: str, steps: Sequence[str]) -> Sequence[float]:
-        (found,) = scorer.score_batch([ScoreItem(problem, tuple(steps))])
-        return found.scores or [0.5] * len(steps)
+    def score(solutions: Solutions) -> list[Sequence[float]]:
+        items = [ScoreItem(problem, tuple(steps)) for problem, steps in solutions]
+        found = scorer.score_batch(items)
+        return [one.scores or [0.5] * len(item.steps) for one, item in zip(found, items, strict=True)]
 
     return score
 
@@ -115,10 +116,9 @@ class PpoStage:
         return self.context.run.root / "checkpoints" / f"{PPO_POLICY}.training"
 
     def _task(self) -> Task:
-        from star.generation.transformers_engine import TransformersGenerator
         from star.ppo.task import Task
 
-        recipe, batch_size = self.context.recipe, self.start.batch_size
+        recipe = self.context.recipe
         return Task(
             problems=target_problems(self.context, self.train),
             heldout=target_problems(self.context, self.dev),
@@ -127,7 +127,6 @@ class PpoStage:
             scorer=self.scorer,
             scorer_revision=self.scorer_revision,
             verify=verify_solutions,
-            engine=lambda layout, _: TransformersGenerator(layout.sampler(), batch_size=batch_size),
             seed=derive_seed(recipe.seed, PPO),
         )
 
@@ -139,12 +138,17 @@ class PpoStage:
                           *(problem.id for problem in [*task.problems, *task.heldout]))  # fmt: skip
 
     def _make(self, folder: Path) -> dict[str, Any]:
+        from star.ppo.engines import rollout_engine
         from star.ppo.trainer import PpoTrainer
 
         config, start = self.context.recipe.ppo, self.start
+        # Its own engine, which may hold the very memory that the one of PPO needs.
+        start.release()
         loaded = load_checkpoint(start.path, revision=start.hub_revision, dtype="float32")
-        trainer = PpoTrainer(loaded, self._task(), config, folder=self._work)
-        with track("ppo · train", config.iterations) as bar:
+        drawing = rollout_engine(start.engine, batch_size=start.batch_size, options=start.options,
+                                 folder=self._work / "policy")  # fmt: skip
+        with drawing as engine, track("ppo · train", config.iterations) as bar:
+            trainer = PpoTrainer(loaded, replace(self._task(), engine=engine), config, folder=self._work)
             report = trainer.run(lambda done, numbers, _: bar.reach(done, _note(numbers)))
         _tell(report)
         # Some problems may repeat within an iteration and are drawn once, so this is an upper bound.
@@ -155,6 +159,7 @@ class PpoStage:
             "arm": PPO,
             "round": start.round + 1,
             "rewards": config.rewards,
+            "scorer": self.scorer_revision,
             "iterations": report.iterations,
             "stopped": report.stopped,
             "first_accuracy": report.first_accuracy,

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from data.batching import batched
 from data.ids import content_id, derive_seed
-from data.records import Problem, Rationale, Status, Verdict
+from data.records import Problem, Rationale, Status
 from pipelines.progress import say, track
 from pipelines.report.summary import PREFERENCE
 from pipelines.stages.policy import Policy, trained_policy
@@ -37,14 +37,12 @@ def judged_samples(
     context: Context, policy: Policy, arm: str, n: int, problems: Sequence[Problem]
 ) -> list[tuple[Problem, list[Judgement]]]:
     """`n` samples of each problem, verified; what could not be decided is neither right nor wrong and left out."""
-    verdicts: dict[str, Verdict] = {}
     # Untempered: the losses take the samples for draws from the policy itself.
     params = context.recipe.sampling.params(temperature=1.0, top_p=1.0, top_k=0)
-    rows = sample(context, policy, Draw(arm, policy.round + 1, "pilot", n, params), problems, verdicts)
-    statuses = {row.id: verdicts[row.id].status for row in rows}
+    rows = sample(context, policy, Draw(arm, policy.round + 1, "pilot", n, params), problems, len(problems))
     return [
-        (problem, [(row, statuses[row.id] is Status.CORRECT) for row in group
-                   if statuses[row.id] is not Status.UNDECIDED])
+        (problem, [(row, verdict.status is Status.CORRECT) for row, verdict in group
+                   if verdict.status is not Status.UNDECIDED])
         for problem, group in zip(problems, batched(rows, n), strict=True)
     ]  # fmt: skip
 

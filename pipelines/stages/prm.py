@@ -19,9 +19,10 @@ from data.batching import batched
 from data.errors import UserError
 from data.ids import content_id, derive_seed
 from data.model_folder import weights_revision
-from data.records import Kind, Problem, Rationale, Status, StepScores, Verdict
+from data.records import Kind, Problem, Rationale, Status, StepScores
 from pipelines.progress import say, track
-from pipelines.stages.dataset import kept_rationales
+from pipelines.report.judged import JUDGED, held_out_rationales
+from pipelines.stages.kept import SHARD, kept_rationales
 from pipelines.stages.policy import Policy
 from pipelines.stages.prm_rows import run_labels
 from pipelines.stages.sampling import CODE_VERSION, Context, Draw, sample
@@ -29,6 +30,7 @@ from prm import load_scorer
 from prm.labels import LabelledSolution
 from prm.scoring.base import ScoreItem, Scorer
 from prm.training_state import TrainingState
+from verifiers.metrics import Interval, paired_interval
 
 if TYPE_CHECKING:
     from prm.evaluation import BestOfN
@@ -38,8 +40,6 @@ if TYPE_CHECKING:
     from prm.training_rows import TrainingRow
 
 PRM = "prm"
-_SHARD = 1000
-"""Rationales scored as one unit."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +58,8 @@ class PrmStage:
         Raises:
             UserError: there are no labels to train on.
         """
+        from prm.training_rows import split_by_problem
+
         run = self.context.run
         # Samples to choose from: of the dev problems to fit the reading by, of the test problems to report.
         dev, test = (self._candidates(place, problems) for place, problems in enumerate((self.dev, self.test)))
@@ -78,7 +80,9 @@ class PrmStage:
         state.clear()
         scorer = load_scorer(str(run.root / "checkpoints" / PRM))
         with run.stage("prm · score"):
-            self._score(scorer, kept_rationales(run, "star"))
+            self._score(scorer, PRM, kept_rationales(run, "star"))
+            _, held = split_by_problem(solutions, config.dev_share, seed=self._seed)
+            self._score(scorer, JUDGED, held_out_rationales(run, {row.problem for row in held}))
             self._report(scorer, test)
         return scorer
 
@@ -86,20 +90,20 @@ class PrmStage:
         """Checked samples of each problem, drawn by the policy."""
         from prm.training_fit import Sample
 
-        recipe, verdicts = self.context.recipe, dict[str, Verdict]()
+        recipe = self.context.recipe
         levels = set(recipe.target_difficulties)
         # Where the sources name their levels differently, every problem is a target.
         problems = [problem for problem in problems if problem.kind is not Kind.CODE]
         problems = [problem for problem in problems if problem.difficulty in levels] or problems
         n = recipe.prm.samples
         draw = Draw(PRM, self.start.round + 1, "pilot", n, recipe.sampling.params(temperature=1.0), place)
-        rows = sample(self.context, self.start, draw, problems, verdicts)
+        rows = sample(self.context, self.start, draw, problems, len(problems))
         return [
             [
                 Sample(problem=problem.prompt, steps=row.steps, answer=row.answer,
-                       correct=verdicts[row.id].status is Status.CORRECT)
+                       correct=verdict.status is Status.CORRECT)
                 # What could not be checked is neither right nor wrong.
-                for row in group if verdicts[row.id].status is not Status.UNDECIDED
+                for row, verdict in group if verdict.status is not Status.UNDECIDED
             ]
             for problem, group in zip(problems, batched(rows, n), strict=True)
         ]  # fmt: skip
@@ -131,6 +135,8 @@ class PrmStage:
         loaded = build_prm(self.start.path, ModelForm(), EncoderConfig(), seed=seed, revision=self.start.hub_revision)
         loaded.config = loaded.config.model_copy(update={"base_model": self.start.name})
         train, held = split_by_problem(solutions, config.dev_share, seed=seed)
+        # Where a solution goes wrong of which only the outcome is known, nobody can say.
+        held = [row for row in held if row.is_labelled]
         report = self._train(loaded, train, held, state)
         fit_prm(loaded, held, [group for group in dev if group])
         save_prm(loaded, folder)
@@ -171,8 +177,8 @@ class PrmStage:
             say(f"prm: not trained on: {dict(counts)}")
         return rows
 
-    def _score(self, scorer: Scorer, rationales: Sequence[Rationale]) -> None:
-        """Store the PRM's scores of the dataset's rationales."""
+    def _score(self, scorer: Scorer, name: str, rationales: Sequence[Rationale]) -> None:
+        """Store the PRM's scores of rationales, in units of that name."""
         run = self.context.run
         problems = {problem.id: problem for problem in run.table("problems")}
 
@@ -180,13 +186,13 @@ class PrmStage:
             items = [ScoreItem(problems[row.problem_id].prompt, row.steps, row.id) for row in shard]
             return [found for found in scorer.score_batch(items) if found.scores]
 
-        for place, shard in enumerate(batched(rationales, _SHARD)):
+        for place, shard in enumerate(batched(rationales, SHARD)):
             key = content_id("score", scorer.revision, CODE_VERSION, *(row.id for row in shard))
-            run.unit("step_scores", f"{PRM}-{place:05d}", key, partial(compute, shard))
+            run.unit("step_scores", f"{name}-{place:05d}", key, partial(compute, shard))
 
     def _report(self, scorer: Scorer, test: Sequence[Sequence[Sample]]) -> None:
         """Note what choosing among samples of the test problems gives; a resumed run does not score them again."""
-        from prm.evaluation import best_of_n_curve
+        from prm.evaluation import best_of_n_curve, choose
         from prm.training_fit import scored_candidates
 
         samples, run = [group for group in test if group], self.context.run
@@ -196,13 +202,15 @@ class PrmStage:
         groups, n = scored_candidates(scorer, samples), self.context.recipe.prm.samples
         sizes = sorted({size for size in (1, 2, 4, 8, 16, 32, 64) if size < n} | {n})
         curve = best_of_n_curve(groups, scorer.reading, sizes)
+        chosen = [choose(group, scorer.reading) for group in groups]
+        gain = paired_interval([row.weighted for row in chosen], [row.majority for row in chosen])
         run.note("best_of_n", {
             "key": key, "problems": len(groups), "reading": scorer.reading.model_dump(mode="json"),
-            "curve": [{"n": size, **_rounded(row)} for size, row in curve.items()],
+            "curve": [{"n": size, **_rounded(row)} for size, row in curve.items()], "gain": _rounded(gain),
         })  # fmt: skip
 
 
-def _rounded(row: BestOfN) -> dict[str, float]:
+def _rounded(row: BestOfN | Interval) -> dict[str, float]:
     return {name: round(value, 2) for name, value in row._asdict().items()}
 
 

@@ -1,8 +1,8 @@
 """What the PRM of a run is trained on: its rationales and near-misses, labelled by what their sources agree on.
 
 A rationale with the right answer and no wrong step is right throughout; one with a wrong step is right up to it;
-near-misses are known by construction. A wrong answer without a step that can be called wrong teaches nothing, and
-programs have no steps that the step checker could judge.
+near-misses are known by construction. A wrong answer without a step that can be called wrong says that one of them is:
+`prm.outcome_weight` teaches that. Programs have no steps that the step checker could judge.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ class RunLabels(NamedTuple):
     """The labels of a run."""
 
     solutions: list[LabelledSolution]
-    """Each text once, drawn by hash where there are too many."""
+    """Each text once, drawn by hash where there are too many; of some the outcome alone is known."""
     agreement: list[dict[str, Any]]
     """For each pair of sources, counts of the steps that both label, and Cohen's kappa; plain JSON."""
 
@@ -40,6 +40,8 @@ def run_labels(context: Context) -> RunLabels:
         first = next(iter(sources.values()))
         said.setdefault(first.id, sources)
         labelled = sources.get("near_miss") or _agreed(sources["symbolic"])
+        if labelled is None and recipe.prm.outcome_weight:
+            labelled = sources["outcome"]
         if labelled:
             found.setdefault(labelled.id, labelled)
     order = sorted(found.values(), key=lambda row: derive_seed("prm rows", recipe.seed, row.id))

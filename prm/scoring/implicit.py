@@ -20,7 +20,7 @@ from prm.aggregate import Reading
 from prm.encode import EncodedSteps, EncoderConfig, StepEncoder
 from prm.model import LoadedPrm, load_network
 from prm.model_config import ModelForm, PrmConfig
-from prm.network import LogRatioHead, token_logprobs
+from prm.network import LogRatioHead, log_ratio_values, token_logprobs
 from prm.scoring.base import RowScorer
 from prm.scoring.local import TransformersScorer, check_plain_logits, context_of
 from prm.scoring.prefix import batch_states
@@ -54,7 +54,7 @@ def load_implicit(
         raise UserError(f"'{name}' and '{reference}' have different vocabularies.", "Give the model it was made from.")
     config = _CONFIG.model_copy(update={"revision": content_id("implicit", revision, base_revision, repr(beta))})
     encoder = StepEncoder(tokenizer, config.encoder)
-    return ImplicitScorer((policy, base), encoder, config, name, beta=beta)
+    return ImplicitScorer((policy, base), encoder, config, name, ModelForm(form="implicit", beta=beta))
 
 
 class ImplicitScorer(RowScorer):
@@ -65,7 +65,7 @@ class ImplicitScorer(RowScorer):
         encoder: of both.
         config: reading, calibration, revision.
         name: of the policy.
-        beta: scale of the log-ratio, in 1/nats.
+        form: scale of the log-ratio, and what it is summed over.
         batch_tokens: tokens of one forward pass, padding included.
         share_prefix: whether samples of one problem share its prompt.
     """
@@ -76,8 +76,8 @@ class ImplicitScorer(RowScorer):
         encoder: StepEncoder,
         config: PrmConfig,
         name: str,
+        form: ModelForm,
         *,
-        beta: float = 0.001,
         batch_tokens: int = 4096,
         share_prefix: bool = True,
     ) -> None:
@@ -85,7 +85,7 @@ class ImplicitScorer(RowScorer):
             check_plain_logits(network.config)
         limits = [limit for network in networks if (limit := context_of(network.config)) is not None]
         super().__init__(encoder, config, name, min(limits, default=None))
-        self.networks, self.beta = networks, beta
+        self.networks, self.form = networks, form
         self.batch_tokens, self.share_prefix = batch_tokens, share_prefix
 
     @torch.inference_mode()
@@ -94,8 +94,7 @@ class ImplicitScorer(RowScorer):
         found = []
         for row, ours, theirs in zip(rows, policy, reference, strict=True):
             # In double precision: a sum over a long solution is read at every step.
-            value = self.beta * (ours.double() - theirs.double()).cumsum(0)
-            found.append(value[[end - row.prompt_length for end in row.step_ends]].sigmoid().tolist())
+            found.append(log_ratio_values(ours.double() - theirs.double(), row, self.form).sigmoid().tolist())
         return found
 
     def _logprobs(self, network: Any, rows: Sequence[EncodedSteps]) -> list[torch.Tensor]:
@@ -122,6 +121,6 @@ def scorer_of(loaded: LoadedPrm, *, batch_tokens: int = 4096, share_prefix: bool
     if not isinstance(head, LogRatioHead):
         return TransformersScorer(loaded, batch_tokens=batch_tokens, share_prefix=share_prefix)
     return ImplicitScorer(
-        (loaded.model.network, head.reference), loaded.encoder, loaded.config, loaded.name, beta=head.beta,
+        (loaded.model.network, head.reference), loaded.encoder, loaded.config, loaded.name, head.form,
         batch_tokens=batch_tokens, share_prefix=share_prefix,
     )  # fmt: skip

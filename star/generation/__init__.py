@@ -55,7 +55,8 @@ def _transformers(wanted: _Wanted) -> Generator:
 
 
 def _vllm(wanted: _Wanted) -> Generator:
-    from star.generation.vllm_engine import VllmConfig, VllmGenerator
+    from star.generation.vllm_engine import VllmGenerator
+    from star.generation.vllm_setup import VllmConfig
 
     config = wanted.config(VllmConfig)
     return VllmGenerator(wanted.model, config, revision=wanted.revision, batch_size=wanted.batch_size)

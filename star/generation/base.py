@@ -1,6 +1,6 @@
 """The generation contract: requests in, completions out, in order, one for one.
 
-Every engine (`transformers`, `vllm`, `http`, `ray`, `scripted`) yields the same `Completion`. A sample that failed is a
+Every engine (`transformers`, `vllm`, `http`, `scripted`) yields the same `Completion`. A sample that failed is a
 completion with an `error`, never an exception; an engine that failed as a whole raises `EngineError`.
 """
 

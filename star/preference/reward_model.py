@@ -28,6 +28,8 @@ from star.sft import Row, batch_order
 if TYPE_CHECKING:
     import torch
 
+    from star.ppo.judging import Solutions, StepScorer
+
 
 @dataclass(frozen=True, slots=True)
 class Group:
@@ -82,9 +84,7 @@ class RewardModel:
             raw = [value for part in batched(rows, batch_size) for value in self.rewards(part).tolist()]
         self.mean += fmean(raw)
 
-    def step_scorer(
-        self, template: PromptTemplate, problems: Mapping[str, Problem]
-    ) -> Callable[[str, Sequence[str]], Sequence[float]]:
+    def step_scorer(self, template: PromptTemplate, problems: Mapping[str, Problem]) -> StepScorer:
         """The reward of a response as a step scorer of PPO: on its last step, 0 on the others; for form `implicit`.
 
         Args:
@@ -93,11 +93,14 @@ class RewardModel:
         """
         import torch
 
-        def score(problem: str, steps: Sequence[str]) -> list[float]:
-            row = response_row(self.tokenizer, template, problems[problem], "".join(steps))
-            with torch.no_grad():
-                reward = self.rewards([row]).item()
-            return [0.0] * (len(steps) - 1) + [reward]
+        @torch.no_grad()
+        def score(solutions: Solutions) -> list[list[float]]:
+            rows = [
+                response_row(self.tokenizer, template, problems[problem], "".join(steps))
+                for problem, steps in solutions
+            ]
+            found = [reward for part in batched(rows, 32) for reward in self.rewards(part).tolist()]
+            return [[0.0] * (len(steps) - 1) + [reward] for (_, steps), reward in zip(solutions, found, strict=True)]
 
         return score
 

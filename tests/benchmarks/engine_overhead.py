@@ -140,15 +140,15 @@ def measure_decoding(repetitions: int) -> Figures:
 
 def measure_vllm(repetitions: int) -> Figures:
     """The engine against `LLM.generate` of a second engine set up alike."""
-    from star.generation.vllm_engine import VllmConfig, _start_vllm, _vllm_params
+    from star.generation.vllm_setup import VllmConfig, start_vllm, vllm_params
 
     options = {"kv_cache_memory_bytes": 1 << 28, "enforce_eager": True}
     # Greedy, so that both do the same work to the token.
     wanted = requests(96, 4, 0.0)
     with closing(load_generator("embedded", engine="vllm", batch_size=BATCH, **options)) as generator:
-        llm = _start_vllm(str(EMBEDDED), None, VllmConfig(**options), BATCH)
+        llm = start_vllm(str(EMBEDDED), None, VllmConfig(**options), BATCH)
         prompts = [row.prompt for row in wanted]
-        params = [_vllm_params(row.sampling, row.seed) for row in wanted]
+        params = [vllm_params(row.sampling, row.seed) for row in wanted]
         for one in params:
             one.detokenize = True
 

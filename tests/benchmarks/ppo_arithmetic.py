@@ -104,18 +104,21 @@ def star_model(seed: int, work: Path) -> str:
     sizes = {"1": 60, "2": 60, "3": 60, **{str(level): 100 for level in LEVELS}}
     options = json.dumps({"difficulty": sizes, "seed": 1000 + seed})
     changes = [f"seed={seed}", f"problems.options={options}", "evaluation.options.n=10", "sft.steps=50", "rounds=1",
-               "compare_without_rationalization=false", "near_misses.rationales=0", "threads=1"]  # fmt: skip
+               "compare_without_rationalization=false", "near_misses.rationales=0", "threads=1",
+               "prm.enabled=false", "ppo.enabled=false"]  # fmt: skip
     run = run_recipe(load_recipe("quickstart", changes), work / f"star-{seed}")
     return str(run.root / "checkpoints/generator-star-r1")
 
 
 def train(seed: int, arm: str, work: Path, iterations: int) -> dict[str, Any]:
     """One arm of one seed, from where it was stopped."""
+    from star.ppo.judging import one_by_one
     from star.ppo.trainer import PpoTrainer
 
     start, (train_, gate, test) = star_model(seed, work), problems(seed)
     config = PpoConfig(process_weight=ARMS[arm], iterations=iterations, **CONFIG)
-    task = Task(problems=train_, heldout=gate, template=TEMPLATE, sampling=SAMPLING, scorer=step_marks, seed=seed,
+    task = Task(problems=train_, heldout=gate, template=TEMPLATE, sampling=SAMPLING, seed=seed,
+                scorer=one_by_one(step_marks),
                 engine=lambda layout, _: TransformersGenerator(layout.sampler(), batch_size=512))  # fmt: skip
     folder = work / f"ppo-{seed}-{arm}"
     trainer = PpoTrainer(load_checkpoint(start, dtype="float32"), task, config, folder=folder)

@@ -3,13 +3,21 @@
     python tests/benchmarks/prm_arithmetic.py [--noise] [--out RESULT.json] [SEED ...]
 
 For each seed: samples of the embedded model on problems of difficulty 3 and 4; a step is right if it follows from the
-problem and the steps before it (`derivation_labels`). Trains a PRM and an outcome model (same backbone, rows, order and
-steps), fits temperature, reading and threshold on dev problems, and reports once on test problems, beside floors and an
-oracle that knows all labels. Step AUC and calibration error count steps up to the first error. Equal samples of one
-problem are one training row: at this temperature two thirds of them repeat each other. One worked solution of each
-training problem with a planted slip is a row too (`prm_arithmetic_data.near_misses`). With --noise it trains on exact
-labels, on labels of which 20 % are flipped, and on the consensus of three labellers who flip 20 % each: as soft targets
-(their mean), and by `agree` (the labels that all three share).
+problem and the steps before it (`derivation_labels`). Trains a PRM and two outcome models (same backbone, rows, order
+and steps), fits calibration, reading and threshold on dev problems, and reports once on test problems, beside floors
+and an oracle that knows all labels. Step AUC and calibration error count steps up to the first error. Equal
+samples of one problem are one training row: at this temperature two thirds of them repeat each other. One worked
+solution of each training problem with a planted slip is a row too (`prm_arithmetic_data.near_misses`). With --noise it
+trains on exact labels, on labels of which 20 % are flipped, and on the consensus of three labellers who flip 20 % each:
+as soft targets (their mean), and by `agree` (the labels that all three share).
+
+The PRM is of form `implicit`, its value that of each step alone; so is the outcome model `orm`, by all steps. Three
+layers that just suffice to work out a digit leave none to compare it with the digit that is there, while a log-ratio of
+probabilities is that comparison. `orm head` is the outcome model of Cobbe et al., a head on the last hidden state.
+Form and value were chosen on dev problems of seed 0. A head on the hidden state came to an F1 of 77.5 on the dev rows
+after twice the steps (to 67.1 with thrice as many and denser slips), where the implicit form came to 88 either way; F1
+and AUC of the 16 samples of dev problems were 91.7 and 0.971 for the sum of all steps, 97.2 and 0.983 for each alone.
+The sum was seen on the test problems of seed 1 too: F1 83.1, AUC 0.927. So seed 2 is the clean one.
 """
 
 from __future__ import annotations
@@ -31,19 +39,22 @@ from prm.evaluation import Candidate, auc, best_of_n, calibration_error, first_e
 from prm.evaluation_floors import BagOfWords, coin
 from prm.labels import ConsensusConfig, LabelledSolution, consensus
 from prm.model import LoadedPrm, build_prm
-from prm.scoring.local import TransformersScorer
+from prm.model_config import ModelForm
+from prm.scoring.implicit import scorer_of
 from prm.training import train_prm
 from prm.training_config import PrmTrainingConfig
 from prm.training_fit import fit_prm, scored_candidates
 from prm.training_rows import prepare_rows, split_by_problem
 from star.checkpoints import EMBEDDED
 
+FORM = ModelForm(form="implicit", beta=1.0, per_step=True)
+OUTCOME_FORMS = {"orm": ModelForm(form="implicit", beta=1.0), "orm head": ModelForm()}
 CONFIG = PrmTrainingConfig(
-    steps=2400,
+    steps=1200,
     language_weight=1.0,
     batch_tokens=1024,
     learning_rate=2e-3,
-    evaluate_every=400,
+    evaluate_every=200,
     after_error="mask",
 )
 FLIPPED = 0.2
@@ -82,9 +93,11 @@ def mended(solution: LabelledSolution, rule: str, seed: int) -> LabelledSolution
     return consensus(said, ConsensusConfig(rule="agree", min_sources=3))
 
 
-def train(rows: list[LabelledSolution], dev: list[LabelledSolution], config: PrmTrainingConfig, seed: int) -> LoadedPrm:
-    """A trained model on the embedded backbone; the head's and the order's seed are this one."""
-    loaded = build_prm(str(EMBEDDED), seed=seed)
+def train(
+    rows: list[LabelledSolution], dev: list[LabelledSolution], config: PrmTrainingConfig, seed: int, form: ModelForm
+) -> LoadedPrm:
+    """A trained model on the embedded backbone; the order's seed is this one."""
+    loaded = build_prm(str(EMBEDDED), form)
     counts: Counter[str] = Counter()
     prepared, held = (prepare_rows(loaded.encoder, part, config, counts) for part in (rows, dev))
     report = train_prm(loaded, prepared, config, seed=seed, dev=held)
@@ -106,7 +119,7 @@ def counted(solutions: list[LabelledSolution]) -> list[tuple[str, str, int, bool
 def measure(loaded: LoadedPrm, dev: list[LabelledSolution], dev_samples: Drawn, test: Drawn) -> dict[str, float]:
     """Fit on dev, report on test."""
     fit_prm(loaded, dev, [[sample for _, sample in group] for group in dev_samples])
-    scorer, reading = TransformersScorer(loaded), loaded.config.reading
+    scorer, reading = scorer_of(loaded), loaded.config.reading
     flat = [solution for group in test for solution, _ in group]
     scores = [one.scores for one in scorer.score_batch(flat)]
     said = [
@@ -162,15 +175,16 @@ def run(seed: int, sizes: Sizes, *, noise: bool = False) -> dict[str, dict[str, 
     dev = [one for one in dev if one.source != "near_miss"]  # Calibrated for what will be scored.
     found = {"floors": floors(rows, test) | {"training rows": float(len(rows)), "dev rows": float(len(dev))}}
     print(f"seed {seed}: drawn in {time.process_time() - started:.0f} s, {found['floors']}", flush=True)
-    kinds = {"prm": (rows, sizes.config), "orm": (rows, sizes.config.model_copy(update={"target": "outcome"}))}
+    outcome = sizes.config.model_copy(update={"target": "outcome"})
+    kinds = {"prm": (rows, sizes.config)} | dict.fromkeys(OUTCOME_FORMS, (rows, outcome))
     if noise:
         plain = sizes.config.model_copy(update={"after_error": "keep"})
         kinds = {"exact": (rows, plain), "flipped": ([flipped(row, 0, seed) for row in rows], plain)}
         kinds |= {rule: ([mended(row, rule, seed) for row in rows], plain) for rule in ("soft", "agree")}
     for kind, (labelled, config) in kinds.items():
-        loaded = train(labelled, dev, config, seed)
+        loaded = train(labelled, dev, config, seed, OUTCOME_FORMS.get(kind, FORM))
         # An outcome model's scores of single steps mean nothing, so it gets no labelled steps to fit a read-out to.
-        found[kind] = measure(loaded, [] if kind == "orm" else dev, dev_samples, test)
+        found[kind] = measure(loaded, [] if kind in OUTCOME_FORMS else dev, dev_samples, test)
         print(f"  {kind}: " + ", ".join(f"{name} {value:.3f}" for name, value in found[kind].items()), flush=True)
     return found
 

@@ -23,7 +23,8 @@ ARMS = ("base", "no_rationalization", "star")
 def measure(seed: int, folder: Path) -> dict[str, float]:
     """Accuracy by arm on the targets and on the hardest difficulty, last round, one seed."""
     options = load_recipe("quickstart").problems.options | {"seed": 1000 + seed}
-    changes = [f"seed={seed}", f"problems.options={json.dumps(options)}", f"evaluation.options.seed={2000 + seed}"]
+    changes = [f"seed={seed}", f"problems.options={json.dumps(options)}", f"evaluation.options.seed={2000 + seed}",
+               "prm.enabled=false", "ppo.enabled=false"]  # fmt: skip
     recipe = load_recipe("quickstart", changes)
     run = run_recipe(recipe, folder)
     summary = summarize(run)

@@ -3,8 +3,9 @@
     python tests/benchmarks/report_scale.py [--rationales 100000] [--folder DIR] [--out RESULT.json]
 
 Makes a run folder of two rounds by the library's own writer: drawn arithmetic, eight samples a problem and round, three
-in five of them right, with verdicts, selections, step labels, step scores and evaluations. Each command then runs in a
-process of its own, whose CPU seconds and peak memory are told.
+in five of them right, with verdicts, selections, step labels, step scores (of the right ones, and of a thousand that
+the PRM is judged by) and evaluations. Each command then runs in a process of its own, whose CPU seconds and peak memory
+are told; `report` writes the audit page too.
 """
 
 from __future__ import annotations
@@ -29,8 +30,9 @@ from data.sources.arithmetic import draw_problem
 from data.steps import split_steps
 from pipelines.recipe import load_recipe
 from pipelines.run_dir import RunFolder
+from prm.model_config import PrmConfig, write_config
 
-SAMPLES, ROUNDS, SHARD, TESTS = 8, 2, 128, 600
+SAMPLES, ROUNDS, SHARD, TESTS, JUDGED = 8, 2, 128, 600, 1000
 MADE_BY = Provenance(model="embedded", revision="r", engine="transformers", prompt_hash="p", sampling="{}", seed=0,
                      round=0, code_version="0")  # fmt: skip
 
@@ -109,11 +111,14 @@ def write_folder(folder: Path, n: int) -> None:
             rows = run.unit("rationales", unit, "k", partial(samples, shard, round_))
             run.unit("verdicts", unit, "k", partial(verdicts, rows))
             found += rows
-        run.unit("selections", f"star-r{round_}", "k", partial(selections, found, round_))
+        run.unit("selections", f"star-r{round_}-00000", "k", partial(selections, found, round_))
         run.unit("evaluations", f"star-r{round_}-00000", "k", partial(evaluations, test, "star", round_))
         kept = [row for row in found if row.answer != "7777"]
         run.unit("step_labels", f"symbolic-{round_:05d}", "k", partial(labels, kept))
         run.unit("step_scores", f"prm-{round_:05d}", "k", partial(scores, kept))
+        run.unit("step_scores", f"judged-{round_:05d}", "k", partial(scores, found[: JUDGED // ROUNDS]))
+    (folder / "checkpoints" / "prm").mkdir(parents=True)
+    write_config(folder / "checkpoints" / "prm", PrmConfig())
     run.close()
 
 

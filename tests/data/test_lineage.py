@@ -12,7 +12,7 @@ from data.errors import InputError
 from data.lineage import (
     LOG,
     Decision,
-    append_decision,
+    append_decisions,
     descendants,
     in_force,
     quarantined,
@@ -71,11 +71,11 @@ def test_names_ids_and_their_first_digits_are_understood_and_doubt_is_an_error()
 
 def test_the_log_only_grows_and_a_damaged_one_is_an_error(tmp_path: Path) -> None:
     assert read_decisions(tmp_path) == []
-    append_decision(tmp_path, decision("row:ä"))
+    append_decisions(tmp_path, [decision("row:ä")])
     first = (tmp_path / LOG).read_bytes()
-    append_decision(tmp_path, decision("row:ä", "undo"))
+    append_decisions(tmp_path, [decision("row:ä", "undo")])
     assert (tmp_path / LOG).read_bytes().startswith(first)
     assert [one.action for one in read_decisions(tmp_path)] == ["quarantine", "undo"]
     (tmp_path / LOG).write_text('{"node": "row:a"}\n')
     with pytest.raises(InputError, match="damaged"):
-        append_decision(tmp_path, decision("row:b"))
+        append_decisions(tmp_path, [decision("row:b")])

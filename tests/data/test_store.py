@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import pytest
 
 from data.errors import InputError
 from data.records import Problem
-from data.store import read_shard, set_aside_foreign, shard_is_whole, write_atomic, write_shard
+from data.store import read_shard, seal, set_aside_foreign, shard_is_whole, unseal, write_atomic, write_shard
 
 ROWS = [Problem.create(prompt=f"{place}+1", answer=str(place + 1)) for place in range(20)]
 
@@ -60,3 +61,14 @@ def test_an_interrupted_write_leaves_the_old_file(tmp_path: Path, monkeypatch: p
     with pytest.raises(InputError, match="No space left"):
         write_atomic(file, b"new")
     assert file.read_bytes() == b"old"
+
+
+def test_sealed_json_is_json_comes_back_and_shows_every_flipped_bit_of_its_content() -> None:
+    text = json.dumps({"a": [1, 2.5], "ü": "x"}, indent=1, ensure_ascii=False).encode()
+    sealed = seal(text)
+    assert unseal(sealed) == unseal(text) == text
+    assert json.loads(sealed).keys() - {"sha256"} == {"a", "ü"}
+    start = len(sealed) - len(text) + 1
+    for place in range(start, len(sealed)):
+        with pytest.raises(ValueError, match="not those that were written"):
+            unseal(sealed[:place] + bytes([sealed[place] ^ 1]) + sealed[place + 1 :])

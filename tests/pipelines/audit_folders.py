@@ -21,6 +21,7 @@ from data.run_records import Evaluation, LeakReport, LeakTest, Selection
 from data.steps import split_steps
 from pipelines.recipe import load_recipe
 from pipelines.run_dir import RunFolder
+from prm.model_config import PrmConfig, write_config
 
 HOSTILE = [
     "<script>window.hacked=1</script>",
@@ -78,13 +79,15 @@ def write_run(root: Path, texts: list[str], name: str = "quickstart") -> RunFold
     run.unit("problems", "train", "k", lambda: owners)
     run.unit("problems", "test", "k", lambda: test)
     unit = "star-r1-sample-00000"
-    run.unit("rationales", unit, "k", lambda: [*right, *wrong])
-    run.unit("verdicts", unit, "k", lambda: [
-        *(verdict(row, Status.CORRECT) for row in right), *(verdict(row, Status.INCORRECT) for row in wrong)
-    ])  # fmt: skip
-    run.unit("selections", "star-r1", "k", lambda: [
+    hinted = "star-r1-rationalize-00000"
+    run.unit("rationales", unit, "k", lambda: right)
+    run.unit("rationales", hinted, "k", lambda: wrong)
+    run.unit("verdicts", unit, "k", lambda: [verdict(row, Status.CORRECT) for row in right])
+    run.unit("verdicts", hinted, "k", lambda: [verdict(row, Status.INCORRECT) for row in wrong])
+    run.unit("selections", "star-r1-00000", "k", lambda: [
         Selection(rationale_id=row.id, problem_id=row.problem_id, arm="star", round=1, kept=row in right,
-                  reason="kept" if row in right else "incorrect") for row in [*right, *wrong]
+                  reason="kept" if row in right else "incorrect")
+        for pair in zip(right, wrong, strict=True) for row in pair
     ])  # fmt: skip
     run.unit("step_labels", "symbolic-00000", "k", lambda: [
         StepLabel(rationale_id=row.id, step=0, value=1.0, rating=None, source="symbolic") for row in right
@@ -94,6 +97,13 @@ def write_run(root: Path, texts: list[str], name: str = "quickstart") -> RunFold
         StepScores(rationale_id=row.id, scores=(0.2 if at % 2 else 0.9, *[0.8] * (len(row.steps) - 1)),
                    scorer="checkpoints/prm", revision="r") for at, row in enumerate(right)
     ])  # fmt: skip
+    # Of the wrong ones, which it was not trained on, it finds the error in every other.
+    run.unit("step_scores", "judged-00000", "k", lambda: [
+        StepScores(rationale_id=row.id, scores=(0.1 if at % 2 else 0.9, *[0.8] * (len(row.steps) - 1)),
+                   scorer="checkpoints/prm", revision="r") for at, row in enumerate(wrong)
+    ])  # fmt: skip
+    (root / "checkpoints" / "prm").mkdir(parents=True)
+    write_config(root / "checkpoints" / "prm", PrmConfig())
     run.unit("leak_reports", "star-r1-leaks", "k", lambda: [
         LeakReport(rationale_id=wrong[0].id, phrase="the hint", early_answer=None, underived=None, wrong_steps=None,
                    quarantined_by=(LeakTest.PHRASE,))

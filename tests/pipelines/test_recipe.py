@@ -83,6 +83,7 @@ def test_a_bad_override_names_path_value_and_cure(tmp_path: Path, change: list[s
         ("- a\n", "mapping"),
         ("name: !!python/object/apply:os.system ['touch /tmp/owned']\n", "python/object"),
         (MINIMAL.replace("prompt: arithmetic\n", ""), "prompt"),
+        ("a0: &a0 [x, x]\n" + "".join(f"a{n}: &a{n} [*a{n - 1}, *a{n - 1}]\n" for n in range(1, 40)), "aliases"),
     ],
 )
 def test_bad_yaml_is_refused_and_runs_nothing(tmp_path: Path, text: str, word: str) -> None:

@@ -45,7 +45,7 @@ def finish(folder: Path, *more: str, kill_at: int = 0, when: str = "after") -> s
         env=os.environ | {"PYTHONPATH": str(ROOT)},
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=900,
         check=False,
     )
 

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from prm.aggregate import Reading
-from prm.calibration import Calibration, best_threshold, fit_isotonic, fit_platt, fit_reading
+from prm.calibration import Calibration, best_threshold, fit_calibration, fit_isotonic, fit_platt, fit_reading
 from prm.evaluation import Candidate, calibration_error, first_error_scores
 
 
@@ -56,6 +56,21 @@ def test_isotonic_mends_what_no_temperature_and_shift_can() -> None:
     assert calibration_error(labels, mended) < 0.02
     sharpened = fit_platt(scores, labels)
     assert calibration_error(labels, [sharpened.apply(score) for score in scores]) > 0.03
+
+
+def test_an_isotonic_map_is_fitted_where_it_helps_on_other_problems_and_only_there() -> None:
+    rng = random.Random(3)
+    scores = [rng.random() for _ in range(3000)]
+    stepped = [float(rng.random() < 0.05 + 0.9 * (score > 0.2)) for score in scores]
+    by_step = fit_calibration(scores, stepped, list(range(3000)))
+    assert by_step.knots
+    assert calibration_error(stepped, [by_step.apply(score) for score in scores]) < 0.02
+    mapped = [by_step.apply(score) for score in sorted(scores)]
+    assert all(later > sooner for sooner, later in pairwise(mapped))  # What was ranked stays ranked.
+    smooth, labels = drawn(3000, 3.0)
+    assert fit_calibration(smooth, labels, list(range(3000))) == fit_platt(smooth, labels)
+    # One problem is no evidence about others.
+    assert fit_calibration(scores, stepped, ["one"] * 3000) == fit_platt(scores, stepped)
 
 
 def test_isotonic_by_hand() -> None:

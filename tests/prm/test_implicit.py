@@ -47,9 +47,9 @@ def solutions(n: int, seed: int) -> list[LabelledSolution]:
     return found
 
 
-def trained(**changes: object) -> LoadedPrm:
+def trained(form: ModelForm = FORM, **changes: object) -> LoadedPrm:
     torch.set_num_threads(1)
-    loaded = build_prm(str(EMBEDDED), FORM)
+    loaded = build_prm(str(EMBEDDED), form)
     config = CONFIG.model_copy(update=changes)
     train_prm(loaded, prepare_rows(loaded.encoder, solutions(60, 0), config, Counter()), config, seed=0)
     return loaded
@@ -60,11 +60,13 @@ def test_an_untrained_one_is_its_own_reference_and_knows_nothing() -> None:
     assert scorer.score("2+3-1=?", ["2+3=5", "5-1=4"]).scores == (0.5, 0.5)
 
 
-@pytest.mark.parametrize("changes", [{}, {"target": "outcome"}, {"mode": "lora"}])
+@pytest.mark.parametrize(
+    "changes", [{}, {"target": "outcome"}, {"mode": "lora"}, {"form": FORM.model_copy(update={"per_step": True})}]
+)
 def test_training_tells_wrong_steps_from_right_ones_and_the_folder_scores_alike(
     tmp_path: Path, changes: dict[str, object]
 ) -> None:
-    loaded = trained(**changes)
+    loaded = trained(**changes)  # type: ignore[arg-type]
     test = solutions(20, 1)
     # The steps before the slip are alike; only what the second one says differs.
     seconds = [one.scores[1] for one in scorer_of(loaded).score_batch(test)]
@@ -81,6 +83,18 @@ def test_training_tells_wrong_steps_from_right_ones_and_the_folder_scores_alike(
     assert torch.sigmoid(logits[:, 1] - logits[:, 0]).tolist() == pytest.approx(
         [score for one in found for score in one], abs=1e-5
     )
+
+
+def test_values_of_single_steps_add_up_to_those_of_all_steps_so_far(tmp_path: Path) -> None:
+    loaded, test = trained(), solutions(5, 2)
+    whole = [one.scores for one in scorer_of(loaded).score_batch(test)]
+    revision = save_prm(loaded, tmp_path / "whole").revision
+    alone = FORM.model_copy(update={"per_step": True})
+    loaded.model.head.form, loaded.config = alone, loaded.config.model_copy(update={"model": alone})
+    for said, so_far in zip(scorer_of(loaded).score_batch(test), whole, strict=True):
+        sums = torch.logit(torch.tensor(said.scores, dtype=torch.float64)).cumsum(0)
+        assert sums.sigmoid().tolist() == pytest.approx(so_far, abs=1e-6)
+    assert save_prm(loaded, tmp_path / "alone").revision != revision
 
 
 def test_the_reference_stays_what_it_was(tmp_path: Path) -> None:

@@ -221,6 +221,13 @@ def test_an_outcome_model_is_taught_the_last_step_alone() -> None:
     assert [row.targets[-1] for row in rows[:2]] == [[0.0, 1.0], [1.0, 0.0]]
 
 
+def test_a_right_answer_by_a_wrong_step_calls_no_step_right() -> None:
+    slips = solution("1+1+1=?", "1+1=3 3+1=3 #3", (0.0, None, None), outcome=True)
+    (row,) = prepare_rows(fresh().encoder, [slips], SMALL.model_copy(update={"outcome_weight": 1.0}), Counter())
+    assert row.outcome is None
+    assert row.weights == [1.0, 0.0, 0.0]
+
+
 def test_neutral_is_a_class_of_its_own_only_where_there_are_three() -> None:
     rated = solution("1+1=?", "a b c", (1.0, None, 0.0), ratings=(1, 0, -1))
     loaded = fresh()

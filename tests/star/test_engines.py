@@ -139,7 +139,7 @@ def without_packages(monkeypatch: pytest.MonkeyPatch) -> None:
 
     found = importlib.util.find_spec
     absent = {"vllm", "httpx"}
-    for module in ("star.generation.http_engine", "star.generation.vllm_engine"):
+    for module in ("star.generation.http_engine", "star.generation.vllm_setup"):
         monkeypatch.setattr(f"{module}.find_spec", lambda name: None if name in absent else found(name))
 
 

@@ -8,10 +8,13 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from typer.testing import CliRunner
 
-from data.errors import InputError
+from data.errors import InputError, UserError
+from pipelines.cli import app
 from pipelines.curation.decontamination import decontaminate_file, decontaminate_run, objection_against
 from pipelines.curation.export import ExportJob, export_run
+from pipelines.curation.quarantine import decide
 from pipelines.report.summary import CONTAMINATION
 from pipelines.run_dir import RunFolder
 from tests.pipelines.stored_run import problems, stored_run
@@ -55,6 +58,37 @@ def test_an_export_leaves_out_every_row_of_a_contaminated_problem(run: RunFolder
     assert not any(prompt in kept for prompt in bad)
     assert problems()[11].prompt in kept
     assert "in_benchmark" in (tmp_path / "out/README.md").read_text()
+
+
+def test_dropped_rows_and_their_near_misses_are_in_no_dataset_and_no_export_and_come_back(tmp_path: Path) -> None:
+    run = stored_run(tmp_path / "run")
+    before = {row["id"]: row["problem"] for row in pq.read_table(run.root / "dataset/data").to_pylist()}
+    bad = problems()[3].prompt
+    command = ["decontaminate", str(run.root), "--against", benchmark(tmp_path, bad)[0]]
+    # Sums differ in their numbers alone: at this similarity some repeat others.
+    assert CliRunner().invoke(app, [*command, "--similarity", "0.5", "--drop"]).exit_code == 0
+    found = decontaminate_run(RunFolder.read(run.root), benchmark(tmp_path, bad), 0.5)
+    assert (found.overlaps, found.repeats) == ({}, {})
+    left = {row["id"] for row in pq.read_table(run.root / "dataset/data").to_pylist()}
+    dropped = before.keys() - left
+    assert bad in {before[row] for row in dropped}
+    assert 0 < len(left) < len(before)
+    near_misses = pq.read_table(run.root / "dataset/near_misses").to_pylist()
+    assert not dropped & {row["parent_id"] for row in near_misses}
+    export_run(RunFolder.read(run.root), ExportJob(layout="messages", out=tmp_path / "out", validation_share=0.0))
+    exported = [row for file in (tmp_path / "out").rglob("*.parquet") for row in pq.read_table(file).to_pylist()]
+    assert {row["id"] for row in exported} == left
+    for row in dropped:
+        decide(run.root, row, "", undo=True)
+    assert {row["id"] for row in pq.read_table(run.root / "dataset/data").to_pylist()} == before.keys()
+
+
+def test_drop_is_for_runs(tmp_path: Path) -> None:
+    source = tmp_path / "rows.jsonl"
+    source.write_text(json.dumps(rows()[0]) + "\n")
+    done = CliRunner().invoke(app, ["decontaminate", str(source), "--against", str(source), "--drop"])
+    assert isinstance(done.exception, UserError)
+    assert "--out" in done.exception.cure
 
 
 def rows() -> list[dict[str, object]]:

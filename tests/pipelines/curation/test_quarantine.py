@@ -120,7 +120,7 @@ def test_a_row_that_is_taken_out_does_not_come_back_as_another_rounds_equal_text
     selection = Selection(
         rationale_id=again.id, problem_id=again.problem_id, arm="star", round=3, kept=True, reason="kept"
     )
-    writable.unit("selections", "star-r3", "key", lambda: [selection])
+    writable.unit("selections", "star-r3-00000", "key", lambda: [selection])
     writable.close()
     decide(root, first.id, "wrong", through_models=False)
     assert problems()[0].id not in {row["problem_id"] for row in dataset(root)}

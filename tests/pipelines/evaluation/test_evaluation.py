@@ -20,8 +20,8 @@ from data.sources import Reject, read_problems
 from pipelines.cli import main
 from pipelines.evaluation.report import render_page, result_json, result_lines, write_result
 from pipelines.evaluation.settings import BenchmarkConfig, EvalConfig, benchmarks_from, config_from
-from pipelines.evaluation.stage import evaluate_model
-from pipelines.evaluation.twins import suggested, twin
+from pipelines.evaluation.stage import TWINS, evaluate_model
+from pipelines.evaluation.twins import suggested
 from pipelines.recipe import load_recipe
 from pipelines.run_dir import RunFolder
 
@@ -38,8 +38,9 @@ def asked() -> Iterator[tuple[Problem, Problem, str]]:
     """Each problem as it is, with other numbers and with a wrong suggestion: the original, what is asked, the hint."""
     for problem in problems():
         yield problem, problem, ""
-        if other := twin(problem, 0):
-            yield problem, other, ""
+        for change in TWINS.values():
+            if other := change(problem, 0):
+                yield problem, other, ""
         if found := suggested(problem, 0):
             yield problem, found[1], found[0]
 
@@ -66,9 +67,11 @@ def test_a_model_that_remembers_shows_a_gap_and_one_that_computes_shows_none(tmp
     by_heart = script(tmp_path / "heart.json", lambda old, one, hint: old.answer)
     computes = script(tmp_path / "computes.json", lambda old, one, hint: one.answer)
     found = figures(tmp_path / "heart", config(str(by_heart), twins=True))
-    assert (found["twin_original"], found["twin"], found["twin_gap"]) == (1.0, 0.0, 1.0)
+    for part in TWINS:
+        assert (found[f"{part}_original"], found[part], found[f"{part}_gap"]) == (1.0, 0.0, 1.0)
     found = figures(tmp_path / "computes", config(str(computes), twins=True))
-    assert (found["twin_original"], found["twin"], found["twin_gap"]) == (1.0, 1.0, 0.0)
+    for part in TWINS:
+        assert (found[f"{part}_original"], found[part], found[f"{part}_gap"]) == (1.0, 1.0, 0.0)
 
 
 def test_a_model_that_says_yes_flips_to_the_wrong_hint_and_a_firm_one_does_not(tmp_path: Path) -> None:
@@ -163,8 +166,8 @@ def test_killed_again_and_again_it_ends_with_the_bytes_and_figures_of_an_uninter
     monkeypatch.setattr(sys, "argv", ["stepstar", *line, str(whole)])
     with pytest.raises(SystemExit, match="0"):
         main()
-    # Of 186 writes: in the greedy answers, and in the twins or samples of the rest.
-    for kill_at in (45, 100):
+    # Of some 140 writes: in the greedy answers, and in the twins or samples of the rest.
+    for kill_at in (45, 60):
         assert run(folder, kill_at).returncode == -signal.SIGKILL
     done = run(folder, 0)
     assert done.returncode == 0, done.stderr
@@ -282,3 +285,22 @@ def test_help_of_the_commands_is_light_and_shows_examples() -> None:
     ):
         assert example in done.stdout
     assert "\\b" not in done.stdout
+
+
+def test_another_benchmark_of_the_same_model_needs_no_folder_of_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    model = script(tmp_path / "model.json", lambda old, one, hint: one.answer)
+    (tmp_path / "mine.jsonl").write_text(
+        "".join(json.dumps({"q": one.prompt, "a": one.answer}) + "\n" for one in problems())
+    )
+    line = ["stepstar", "eval", str(model), "--engine", "scripted", "--prompt", "arithmetic"]
+    local = ["-b", "local", "--path", "mine.jsonl", "--column", "prompt=q", "--column", "answer=a"]
+    for rest in (["-b", "arithmetic", "--option", "n=6", "--option", "difficulty=[3,4]"], local):
+        monkeypatch.setattr(sys, "argv", [*line, *rest])
+        with pytest.raises(SystemExit, match="0"):
+            main()
+    found = {file.parent.name: json.loads(file.read_text()) for file in tmp_path.glob("evals/*/result.json")}
+    assert set(found) == {"model.json-arithmetic", "model.json-mine"}
+    assert {one["benchmarks"][0]["figures"]["greedy"]["mean"] for one in found.values()} == {1.0}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,7 @@ from star import load_generator
 from star.generation.base import Request, SamplingParams
 from star.ppo.trainer import PpoTrainer
 
+without_vllm = pytest.mark.skipif(find_spec("vllm") is not None, reason="vLLM is installed")
 SETTINGS = [
     "prompt=arithmetic",
     "iterations=2",
@@ -111,6 +113,8 @@ def test_a_command_that_was_stopped_goes_on_to_the_same_weights(
         (["learning_rat=1"], "Did you mean 'learning_rate'"),
         (["--scorer", "no/such/folder"], "no/such/folder"),
         (["--limit", "3", "heldout_share=0.99"], "PPO needs problems to train on"),
+        (["engine.type=http"], "cannot be given the policy's weights"),
+        pytest.param(["engine.type=vllm"], "stepstar[vllm", marks=without_vllm),
     ],
 )
 def test_bad_input_is_one_line_before_anything_is_spent(file: Path, tmp_path: Path, more: list[str], said: str) -> None:

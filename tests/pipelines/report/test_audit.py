@@ -11,12 +11,17 @@ from pathlib import Path
 import pytest
 
 from data.errors import UserError
+from data.ids import derive_seed
+from data.records import Problem, Status, StepScores
 from pipelines.prm.label_files import read_label_rows
 from pipelines.prm.labelling import LabelCounts, label_from_audit
+from pipelines.recipe import load_recipe
 from pipelines.report.audit import write_audit
-from pipelines.report.audit_traces import add_scores, read_traces
+from pipelines.report.audit_traces import add_scores, as_plain, read_traces
 from pipelines.run_dir import RunFolder
-from tests.pipelines.audit_folders import HOSTILE, write_run
+from prm.aggregate import Reading
+from prm.model_config import read_config, write_config
+from tests.pipelines.audit_folders import HOSTILE, problem, rationale, verdict, write_run
 
 
 def test_every_trace_stands_in_the_page_with_all_that_is_known_of_it(tmp_path: Path) -> None:
@@ -33,6 +38,60 @@ def test_every_trace_stands_in_the_page_with_all_that_is_known_of_it(tmp_path: P
     assert [trace.leaks for trace in found.traces if trace.leaks] == [["phrase"]]
 
 
+def test_a_scorer_is_judged_by_what_it_did_not_learn_from_at_its_own_threshold(tmp_path: Path) -> None:
+    run = write_run(tmp_path / "run", ["a", "b", "c"])
+    plain = as_plain(read_traces([RunFolder.read(run.root)], 100))
+    rows = {trace["id"]: trace for trace in plain["traces"]}
+    wrong = [rows[row.rationale_id] for row in run.table("step_scores", "judged-")]
+    # 2+1=99 is wrong, and nobody can say what follows from it; the second of three is found at 0.1.
+    assert [trace["T"] for trace in wrong] == [[0.0, None, None]] * 3
+    assert [trace["W"] for trace in wrong] == [{"prm": [0]}, {"prm": []}, {"prm": [0]}]
+    assert all("W" not in rows[row.rationale_id] for row in run.table("step_scores", "prm-"))
+    config = read_config(run.root / "checkpoints/prm")
+    strict = config.model_copy(update={"reading": Reading(threshold=0.95)})
+    write_config(run.root / "checkpoints/prm", strict)
+    plain = as_plain(read_traces([RunFolder.read(run.root)], 100))
+    assert [trace["W"] for trace in plain["traces"] if "W" in trace] == [{"prm": []}] * 3
+
+
+def thirty(root: Path) -> tuple[RunFolder, list[Problem]]:
+    """A run of thirty problems with one rationale each; a scorer was tried on two of them."""
+    run = RunFolder.open(root, load_recipe("quickstart"))
+    owners = [problem(number, "x") for number in range(2, 32)]
+    rows = [rationale(one, f"{one.answer}+0={one.answer}\n#### {one.answer}", 1) for one in owners]
+    found = {3: Status.INCORRECT, 7: Status.UNDECIDED, 20: Status.INCORRECT}
+    run.unit("problems", "train", "k", lambda: owners)
+    run.unit("rationales", "star-r1-sample-00000", "k", lambda: rows)
+    run.unit("verdicts", "star-r1-sample-00000", "k", lambda: [
+        verdict(row, found.get(at, Status.CORRECT)) for at, row in enumerate(rows)
+    ])  # fmt: skip
+    run.unit("step_scores", "judged-00000", "k", lambda: [
+        StepScores(rationale_id=rows[at].id, scores=(0.5, 0.5), scorer="prm", revision="r") for at in (1, 2)
+    ])  # fmt: skip
+    run.close()
+    return RunFolder.read(root), owners
+
+
+def test_problems_where_something_is_to_be_seen_come_first(tmp_path: Path) -> None:
+    run, owners = thirty(tmp_path / "run")
+    shown = [owners.index(one) for one in read_traces([run], 6).problems.values()]
+    assert set(shown[:3]) == {1, 2, 7}
+    assert set(shown[3:5]) == {3, 20}
+    assert len(shown) == 6
+
+
+def test_of_a_large_run_a_share_is_looked_at_and_all_that_the_prm_was_tried_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pipelines.report.audit_traces._SEEN", 1)
+    run, owners = thirty(tmp_path / "run")
+    found = read_traces([run], 6)
+    drawn = {at for at, one in enumerate(owners) if derive_seed("shown", one.id) < 0.2 * 2**63}
+    shown = {owners.index(one) for one in found.problems.values()}
+    assert {1, 2} < shown <= drawn | {1, 2}
+    assert found.total == 30
+
+
 def test_one_more_scorer_scores_every_trace_that_it_can_read(tmp_path: Path) -> None:
     from prm import load_scorer
     from prm.encode import EncoderConfig
@@ -46,7 +105,7 @@ def test_one_more_scorer_scores_every_trace_that_it_can_read(tmp_path: Path) -> 
     add_scores(found, load_scorer(str(tmp_path / "other-prm")))
     for trace in found.traces:
         assert len(trace.scores["other-prm"]) == len(trace.rationale.steps)
-    assert sum("prm" in trace.scores for trace in found.traces) == 2
+    assert all("prm" in trace.scores for trace in found.traces)
 
 
 def test_whole_problems_are_drawn_and_those_of_both_folders_first(tmp_path: Path) -> None:

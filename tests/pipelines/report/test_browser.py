@@ -125,8 +125,9 @@ def test_every_filter_leaves_what_it_says(visit: Any, pages: dict[str, Path]) ->
         (lambda: page.select_option("#verdict", "correct"), 4),
         (lambda: page.select_option("#origin", "rationalized"), 4),
         (lambda: page.select_option("#round", "1"), 8),
-        (lambda: page.fill("#below", "0.5"), 2),
-        (lambda: page.check("#disagree"), 2),
+        (lambda: page.fill("#below", "0.5"), 4),
+        (lambda: page.check("#disagree"), 4),
+        (lambda: page.check("#mistaken"), 2),
         (lambda: page.check("#leak"), 1),
         (lambda: page.fill("#search", "THREE 99"), 1),
         (lambda: page.fill("#search", "no such text"), 0),
@@ -136,8 +137,22 @@ def test_every_filter_leaves_what_it_says(visit: Any, pages: dict[str, Path]) ->
         page.click("#reset")
         assert seen.count() == 8
     page.select_option("#order", "score")
-    assert "low 0.20" in page.inner_text("#list .row >> nth=0")
+    assert "low 0.10" in page.inner_text("#list .row >> nth=0")
     assert not page.is_visible("#runs")
+    assert seen.complaints == []
+
+
+def test_from_the_report_one_click_leads_to_the_steps_that_the_prm_gets_wrong(
+    visit: Any, pages: dict[str, Path]
+) -> None:
+    seen = visit(pages["report"])
+    page = seen.page
+    half = f"{len(HOSTILE) // 2} of {len(HOSTILE)}"
+    assert half in page.inner_text("body")
+    page.click("text=steps that the PRM gets wrong")
+    assert seen.count() == len(HOSTILE) // 2
+    assert f"prm misses {half} wrong steps" in page.inner_text("#count")
+    assert "misses a wrong step" in page.inner_text(".step.current")
     assert seen.complaints == []
 
 

@@ -9,7 +9,10 @@ from pathlib import Path
 import pytest
 
 from data.batching import Smallest, batched
+from data.decontamination import CONTAMINATION
 from data.records import Rationale, Verdict
+from pipelines.run_dir import RunFolder
+from pipelines.stages.dataset import write_dataset
 from pipelines.stages.groups import by_problem
 from pipelines.stages.kept import kept_rows, rounds_of
 from pipelines.stages.verification import check_rationales
@@ -62,3 +65,20 @@ def test_a_hash_sample_of_a_stream_is_that_of_the_list() -> None:
         keeper = Smallest[int](n, lambda item: item, wanted=lambda item: item % 3 > 0)
         assert [item for batch in batched(keeper.watch(items), 9) for item in batch] == items
         assert keeper.found() == sorted(item for item in items if item % 3)[:n]
+
+
+def test_the_card_says_who_judged_the_rows_and_how_far_that_can_be_trusted(tmp_path: Path) -> None:
+    root = stored_run(tmp_path / "run").root
+    run = RunFolder.open(root, RunFolder.read(root).recipe)
+    pair = {"first": "near_miss", "second": "symbolic", "steps": 9, "both_right": 4, "both_wrong": 3, "kappa": 0.5}
+    run.note("label_agreement", [pair])
+    run.checkpoint("prm", "key", lambda _: {
+        "revision": "abc", "blessed": False, "quality": {"step_auc": 0.7}, "tokens": 0
+    })  # fmt: skip
+    (root / CONTAMINATION).write_text('{"against": ["gsm8k.jsonl"], "overlapping": 2, "rows": 30}')
+    write_dataset(run, "star")
+    run.close()
+    card = (root / "dataset/README.md").read_text()
+    assert "PRM abc, not blessed: it chooses worse than a majority vote; on held-out labels: step auc 0.7" in card
+    assert "| steps, near_miss and symbolic | agree on 7 of 9 steps, kappa 0.5 |" in card
+    assert "| overlap with gsm8k.jsonl | 2 of 30 rows |" in card

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -9,15 +10,17 @@ import pytest
 
 from data.errors import UserError
 from data.model_folder import weights_revision
+from data.prompts import PromptTemplate
 from data.records import Kind, Problem, Provenance, Status, Verdict
 from pipelines.recipe import load_recipe
 from pipelines.report.page import ppo_line
 from pipelines.report.summary import summarize
 from pipelines.run import run_recipe
 from pipelines.run_dir import RunFolder
-from pipelines.stages.dataset import kept_rationales
+from pipelines.stages.kept import kept_rationales
 from pipelines.stages.ppo import symbolic_scores
-from pipelines.stages.prm_rows import agreed_labels
+from pipelines.stages.prm_rows import agreed_labels, run_labels
+from pipelines.stages.sampling import Context
 from prm import load_scorer, training_fit
 from tests.conftest import make_rationale
 
@@ -33,7 +36,7 @@ CHANGES = [
     "compare_without_rationalization=false",
     "promotion.dev_share=0.3",
     "threads=1",
-    "prm={enabled: true, steps: 6, batch_tokens: 1024, evaluate_every: 3, samples: 4}",
+    "prm={enabled: true, steps: 6, batch_tokens: 1024, evaluate_every: 3, samples: 4, outcome_weight: 1.0}",
     "ppo={enabled: true, rewards: prm, iterations: 3, problems_per_iteration: 6, samples_per_problem: 2, epochs: 1, "
     "lora_rank: 4, learning_rate: 1e-3, critic_warmup: 0}",
 ]
@@ -70,9 +73,9 @@ def test_the_report_can_tell_how_ppo_went(finished: Path) -> None:
 def test_the_prm_scores_the_dataset_and_chooses_among_held_out_samples(finished: Path) -> None:
     run = RunFolder.read(finished)
     entry = run.manifest["checkpoints"]["prm"]
-    assert set(entry["sources"]) == {"consensus", "near_miss"}
+    assert set(entry["sources"]) == {"consensus", "near_miss", "outcome"}
     scorer = load_scorer(str(finished / "checkpoints/prm"))
-    rows = list(run.table("step_scores"))
+    rows = list(run.table("step_scores", "prm-"))
     kept = {row.id: row for row in kept_rationales(run, "star")}
     assert {row.rationale_id for row in rows} == set(kept)
     assert {row.revision for row in rows} == {scorer.revision}
@@ -101,6 +104,17 @@ def test_the_run_notes_how_far_its_label_sources_agree(finished: Path) -> None:
     # Some slips show in no equation of their step; what the checker calls wrong before a slip would be its own error.
     assert found["near_miss", "symbolic"]["both_wrong"] > 0
     assert found["near_miss", "symbolic"]["first_only"] == 0
+
+
+def test_a_wrong_answer_without_a_wrong_step_teaches_its_outcome_where_outcomes_are_learned(finished: Path) -> None:
+    run = RunFolder.read(finished)
+    context = Context(run, run.recipe, PromptTemplate("arithmetic"))
+    unplaced = [row for row in run_labels(context).solutions if row.source == "outcome"]
+    wrong = {row.rationale_id for row in run.table("verdicts", "star-") if row.status is Status.INCORRECT}
+    assert 0 < len(unplaced) < len(wrong)
+    assert all(row.outcome is False and not row.is_labelled for row in unplaced)
+    plain = replace(context, recipe=load_recipe("quickstart", [*CHANGES, "prm.outcome_weight=0"]))
+    assert {row.id for row in run_labels(plain).solutions}.isdisjoint(row.id for row in unplaced)
 
 
 @pytest.mark.parametrize(
@@ -162,4 +176,4 @@ def test_a_finished_ppo_is_not_trained_again_nor_its_samples_scored_again(
 
 
 def test_the_step_checker_scores_steps() -> None:
-    assert symbolic_scores("", ["3+4=7\n", "7+5=13\n", "so it is\n"]) == [1.0, 0.0, 0.5]
+    assert symbolic_scores([("", ["3+4=7\n", "7+5=13\n", "so it is\n"])]) == [[1.0, 0.0, 0.5]]

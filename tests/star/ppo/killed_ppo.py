@@ -17,6 +17,7 @@ from data.sources.arithmetic import read_arithmetic
 from star.checkpoints import LoadedModel
 from star.generation.base import SamplingParams
 from star.ppo.config import GuardConfig, PpoConfig
+from star.ppo.judging import one_by_one
 from star.ppo.task import Task
 from star.ppo.trainer import PpoTrainer
 
@@ -51,7 +52,7 @@ def small_task(**changes: Any) -> Task:
         "heldout": list(read_arithmetic(options | {"n": 2}, "test")),
         "template": PromptTemplate("arithmetic"),
         "sampling": SamplingParams(max_tokens=30),
-        "scorer": score,
+        "scorer": one_by_one(score),
     }
     return Task(**(values | changes))
 

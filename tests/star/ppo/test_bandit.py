@@ -30,11 +30,11 @@ class Bandit:
         self.start = self.logits.detach().clone()
         self.actor_weights, self.critic_weights = {"logits": self.logits}, {"value": self.value}
 
-    def actor(self, ids: torch.Tensor, mask: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
-        return self.logits.expand(*ids.shape, -1)
+    def actor(self, ids: torch.Tensor, mask: torch.Tensor, positions: torch.Tensor, keep: int = 0) -> torch.Tensor:
+        return self.logits.expand(len(ids), keep, -1)
 
-    def reference(self, ids: torch.Tensor, mask: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
-        return self.start.expand(*ids.shape, -1)
+    def reference(self, ids: torch.Tensor, mask: torch.Tensor, positions: torch.Tensor, keep: int = 0) -> torch.Tensor:
+        return self.start.expand(len(ids), keep, -1)
 
     def critic(self, ids: torch.Tensor, mask: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
         return self.value.expand(ids.shape)

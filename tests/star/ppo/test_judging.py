@@ -16,7 +16,7 @@ from star.generation.base import SamplingParams
 from star.generation.transformers_engine import TransformersGenerator
 from star.ppo.batches import minibatches, prepare
 from star.ppo.config import CreditConfig, PpoConfig
-from star.ppo.judging import judge, verify_texts
+from star.ppo.judging import Solutions, judge, verify_texts
 from star.ppo.layouts import HydraLayout
 from star.ppo.rollouts import Drawing, Rollout, draw
 from star.ppo.update import Faults, make_optimizer, update
@@ -33,14 +33,14 @@ def says(*statuses: Status) -> Any:
     return lambda pairs: list(statuses)
 
 
-def half(_: str, steps: Any) -> list[float]:
-    return [0.4] * len(steps)
+def half(solutions: Solutions) -> list[list[float]]:
+    return [[0.4] * len(steps) for _, steps in solutions]
 
 
 def test_step_rewards_and_outcome_are_on_their_tokens(tiny: LoadedModel) -> None:
     row = rollout(tiny, problems(2)[0], STEPS)
     config = PpoConfig(credit=CreditConfig(form="sum"), process_weight=0.5, outcome_weight=2.0)
-    (found,), _ = judge([row], config, verify=says(Status.CORRECT), scorer=lambda _, __: [0.1, 0.2, 0.4])
+    (found,), _ = judge([row], config, verify=says(Status.CORRECT), scorer=lambda _: [[0.1, 0.2, 0.4]])
     assert {at: value for at, value in enumerate(found.rewards) if value} == pytest.approx(
         {7: 0.05, 15: 0.1, 19: 0.2, 20: 2.0}
     )
@@ -93,9 +93,9 @@ def test_a_truncated_response_is_neither_scored_nor_verified(tiny: LoadedModel, 
         seen.extend(text for _, text in pairs)
         return [Status.CORRECT] * len(pairs)
 
-    def scorer(problem: str, steps: Any) -> list[float]:
-        assert problem == whole.problem.prompt
-        return [1.0] * len(steps)
+    def scorer(solutions: Solutions) -> list[list[float]]:
+        assert [problem for problem, _ in solutions] == [whole.problem.prompt]
+        return [[1.0] * len(whole.steps)]
 
     config = PpoConfig(truncation=rule, truncation_reward=-0.5, credit=CreditConfig(form="sum"))
     found, dropped = judge([whole, replace(cut, truncated=True)], config, verify=verify, scorer=scorer)
@@ -112,8 +112,28 @@ def test_progress_starts_from_the_problems_own_rate_of_success(tiny: LoadedModel
     problem = problems(2)[0]
     pair = [rollout(tiny, problem, "1\n2"), rollout(tiny, problem, "1\n3")]
     config = PpoConfig(credit=CreditConfig(form="progress"), outcome_weight=1.0)
-    found, _ = judge(pair, config, verify=says(Status.CORRECT, Status.INCORRECT), scorer=lambda _, __: [0.75, 1.0])
+    found, _ = judge(pair, config, verify=says(Status.CORRECT, Status.INCORRECT), scorer=lambda _: [[0.75, 1.0]] * 2)
     assert found[0].rewards == pytest.approx((0.0, 0.25, 0.25, 1.0))
+
+
+def test_all_solutions_are_scored_at_once_and_each_keeps_its_own(tiny: LoadedModel) -> None:
+    three, calls = rows(tiny, 3), list[int]()
+
+    def scorer(solutions: Solutions) -> list[list[float]]:
+        calls.append(len(solutions))
+        return [[(place + 1) / 4] * len(steps) for place, (_, steps) in enumerate(solutions)]
+
+    statuses = says(Status.CORRECT, Status.UNDECIDED, Status.INCORRECT)
+    config = PpoConfig(credit=CreditConfig(form="sum"), max_undecided_share=0.5)
+    found, _ = judge(three, config, verify=statuses, scorer=scorer)
+    assert calls == [2]
+    assert [row.proxy / len(row.rollout.steps) for row in found] == pytest.approx([0.25, 0.5])
+
+
+def test_a_scorer_that_leaves_out_a_solution_is_an_error(tiny: LoadedModel) -> None:
+    statuses = says(Status.CORRECT, Status.CORRECT)
+    with pytest.raises(UserError, match="answered 1 of 2 solutions"):
+        judge(rows(tiny, 2), PpoConfig(), verify=statuses, scorer=lambda found: half(found[:1]))
 
 
 def test_gated_credit_hangs_on_the_verdict(tiny: LoadedModel) -> None:

@@ -23,6 +23,7 @@ from star.checkpoints import LoadedModel
 from star.generation.base import Completion, Request, SamplingParams
 from star.generation.transformers_engine import TransformersGenerator
 from star.ppo.config import PpoConfig
+from star.ppo.judging import one_by_one
 from star.ppo.trainer import PpoReport, PpoTrainer
 from tests.star.ppo import killed_ppo
 from tests.star.ppo.killed_ppo import score, small_task, trainer
@@ -80,7 +81,7 @@ def test_a_run_interrupted_while_it_scores_goes_on_to_the_same_weights(
         return score(problem, steps)
 
     with pytest.raises(KeyboardInterrupt):
-        trainer(fresh(tiny), tmp_path / "cut", small_task(scorer=interrupting)).run()
+        trainer(fresh(tiny), tmp_path / "cut", small_task(scorer=one_by_one(interrupting))).run()
     resumed = trainer(fresh(tiny), tmp_path / "cut")
     resumed.run()
     assert equal(weights(whole[0]), weights(resumed))
@@ -154,7 +155,7 @@ def test_held_out_problems_must_not_be_trained_on(tiny: LoadedModel, tmp_path: P
 def test_scores_that_are_no_numbers_skip_the_step_and_the_third_stops_the_run(
     tiny: LoadedModel, tmp_path: Path, bad: float
 ) -> None:
-    broken = trainer(fresh(tiny), tmp_path, small_task(scorer=lambda _, steps: [bad] * len(steps)))
+    broken = trainer(fresh(tiny), tmp_path, small_task(scorer=one_by_one(lambda _, steps: [bad] * len(steps))))
     before = weights(broken)
     with pytest.raises(UserError, match="3 PPO steps in a row"):
         broken.run()
@@ -182,7 +183,7 @@ def test_one_bad_iteration_is_counted_and_the_run_goes_on(tiny: LoadedModel, tmp
         calls += 1
         return [math.nan if calls == 1 else 0.5] * len(steps)
 
-    report = trainer(fresh(tiny), tmp_path, small_task(scorer=sometimes)).run()
+    report = trainer(fresh(tiny), tmp_path, small_task(scorer=one_by_one(sometimes))).run()
     assert report.iterations == 3
     assert report.counts["non_finite_reward"] == 1
     assert len(report.curve) == 2
@@ -192,12 +193,13 @@ def test_one_bad_iteration_is_counted_and_the_run_goes_on(tiny: LoadedModel, tmp
 def test_a_scorer_that_counts_steps_otherwise_is_an_error(
     tiny: LoadedModel, tmp_path: Path, extra: int, why: str
 ) -> None:
+    scorer = one_by_one(lambda _, steps: [0.5] * (len(steps) + extra))
     with pytest.raises(UserError, match=why):
-        trainer(fresh(tiny), tmp_path, small_task(scorer=lambda _, steps: [0.5] * (len(steps) + extra))).run()
+        trainer(fresh(tiny), tmp_path, small_task(scorer=scorer)).run()
 
 
 def test_scores_outside_the_range_are_an_error_but_for_log_ratios(tiny: LoadedModel, tmp_path: Path) -> None:
-    task = small_task(scorer=lambda _, steps: [-2.5] * len(steps))
+    task = small_task(scorer=one_by_one(lambda _, steps: [-2.5] * len(steps)))
     with pytest.raises(UserError, match="implicit"):
         trainer(fresh(tiny), tmp_path / "a", task).run()
     implicit = star.ppo.config.CreditConfig(form="implicit")

@@ -14,7 +14,7 @@ import torch
 from data.errors import UserError
 from star.checkpoints import LoadedModel
 from star.encoding import pad_id
-from star.ppo.batches import MicroBatch, collate, mean_kl, minibatches, prepare
+from star.ppo.batches import MicroBatch, chosen_logprobs, collate, mean_kl, minibatches, prepare
 from star.ppo.config import PpoConfig
 from star.ppo.judging import Judged
 from star.ppo.layouts import HydraLayout, Layout, build_layout
@@ -131,6 +131,17 @@ def test_side_and_content_of_the_padding_change_nothing(small: LoadedModel) -> N
         assert not any(getattr(part, name)[~part.chosen].any() for name in names)
     for other in found[1:]:
         assert torch.allclose(found[0], other, atol=2e-5)
+
+
+@pytest.mark.parametrize("pad_left", [False, True])
+def test_logits_begin_where_the_first_response_is_drawn(small: LoadedModel, pad_left: bool) -> None:
+    part, layout = collate(judged(small, 6), pad=0, pad_left=pad_left), _untrained(small)
+    whole = chosen_logprobs(layout.actor(*part.inputs), part, 1.0)
+    kept = layout.actor(*part.inputs, part.keep)
+    # One token of a prompt, the last, has a use.
+    starts = part.chosen.int().argmax(-1)
+    assert kept.shape[1] == part.keep == part.ids.shape[1] - int(starts.min()) + 1
+    assert torch.allclose(chosen_logprobs(kept, part, 1.0), whole, atol=1e-6)
 
 
 def test_log_probabilities_and_values_are_those_of_each_row_alone(small: LoadedModel) -> None:

@@ -98,7 +98,7 @@ def test_ppo_gets_the_reward_on_the_last_step(
     steps = ("12+3=15\n", "#### 15")
     with torch.no_grad():
         expected = model.rewards([response_row(tiny.tokenizer, TEMPLATE, problem, "".join(steps))]).item()
-    assert score(problem.prompt, steps) == [0.0, pytest.approx(expected)]
+    assert score([(problem.prompt, steps)] * 2) == [[0.0, pytest.approx(expected)]] * 2
 
 
 def test_without_a_comparison_there_is_nothing_to_learn(tiny: LoadedModel) -> None:
