@@ -19,6 +19,7 @@ from data.errors import UserError
 from data.run_records import LeakTest
 from pipelines.executors import ExecutorConfig
 from pipelines.overrides import apply_override, checked, read_yaml
+from prm.model_config import ModelForm
 from prm.training_config import PrmTrainingConfig
 from star.balance import BalanceConfig
 from star.corruption import CorruptionConfig
@@ -105,6 +106,8 @@ class PrmStageConfig(PrmTrainingConfig):
     """A process reward model of the run's own rationales, after the last round."""
 
     enabled: bool = False
+    model: ModelForm = ModelForm()
+    """How it says what it thinks of a step; it begins as the promoted policy."""
     solutions: int = Field(default=8000, ge=1)
     """Labelled solutions that it is trained on at most, drawn by hash."""
     dev_share: float = Field(default=0.1, gt=0, lt=1)

@@ -127,12 +127,11 @@ class PrmStage:
     ) -> dict[str, Any]:
         from prm.encode import EncoderConfig
         from prm.model import build_prm, save_prm
-        from prm.model_config import ModelForm
         from prm.training_fit import fit_prm
         from prm.training_rows import split_by_problem
 
         config, seed = self.context.recipe.prm, self._seed
-        loaded = build_prm(self.start.path, ModelForm(), EncoderConfig(), seed=seed, revision=self.start.hub_revision)
+        loaded = build_prm(self.start.path, config.model, EncoderConfig(), seed=seed, revision=self.start.hub_revision)
         loaded.config = loaded.config.model_copy(update={"base_model": self.start.name})
         train, held = split_by_problem(solutions, config.dev_share, seed=seed)
         # Where a solution goes wrong of which only the outcome is known, nobody can say.
@@ -217,9 +216,9 @@ def _rounded(row: BestOfN | Interval) -> dict[str, float]:
 def _quality(loaded: LoadedPrm, dev: Sequence[LabelledSolution]) -> dict[str, float | None]:
     """Step AUC, first-error F1 and calibration error on the labelled dev solutions."""
     from prm.evaluation import auc, calibration_error, first_error_scores
-    from prm.scoring.local import TransformersScorer
+    from prm.scoring.implicit import scorer_of
 
-    scorer = TransformersScorer(loaded)
+    scorer = scorer_of(loaded)
     rows = [(row, found.scores) for row, found in zip(dev, scorer.score_batch(dev), strict=True) if found.scores]
     pairs = [(value, score) for row, scores in rows for value, score in zip(row.values, scores, strict=True)
              if value is not None]  # fmt: skip
