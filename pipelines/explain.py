@@ -18,7 +18,8 @@ from data.model_folder import weights_revision
 from data.prompts import PromptTemplate
 from pipelines.recipe import Recipe, differences
 from pipelines.run import run_stages
-from pipelines.run_dir import Record, RunFolder
+from pipelines.run_dir import INPUTS, Record, RunFolder
+from pipelines.run_guard import LIMITS
 
 
 class _Missing(Exception):
@@ -35,7 +36,9 @@ class _Walked(RunFolder):
         self.used: set[tuple[str, str]] = set()
         """What of the folder would be used: table and unit."""
 
-    def unit(self, table: str, name: str, key: str, compute: Callable[[], Iterable[Record]]) -> list[Record]:
+    def unit(
+        self, table: str, name: str, key: str, compute: Callable[[], Iterable[Record]], *, voids: str = ""
+    ) -> list[Record]:
         self.has_unit(table, name, key)
         return list(self.read_unit(table, name))
 
@@ -59,8 +62,9 @@ class _Walked(RunFolder):
     def pin(self, **facts: Any) -> None:
         pins = self.manifest["pins"]
         changed = differences({name: pins[name] for name in facts if name in pins}, facts)
-        if pins and any(name in pins for name in facts) and changed:
-            print("changed: " + "; ".join(changed))
+        if changed and any(name in pins for name in facts):
+            refused = "" if set(facts) <= set(INPUTS) else " (an environment that is not the folder's is refused)"
+            print(f"changed: {'; '.join(changed)}{refused}")
 
     def note(self, name: str, value: Any) -> None:
         pass
@@ -92,7 +96,10 @@ def explain_run(recipe: Recipe, root: Path) -> None:
     """
     run = _Walked.read(root)
     assert isinstance(run, _Walked)
-    changes = differences(run.recipe.model_dump(mode="json"), recipe.model_dump(mode="json"))
+    exclude = set(LIMITS)
+    changes = differences(
+        run.recipe.model_dump(mode="json", exclude=exclude), recipe.model_dump(mode="json", exclude=exclude)
+    )
     print(f"recipe: {'; '.join(changes) if changes else 'as in the folder'}")
     if changes:
         print("        (a run takes a changed recipe with --update; without it, it is refused)")
@@ -101,6 +108,8 @@ def explain_run(recipe: Recipe, root: Path) -> None:
     try:
         run_stages(run, recipe, PromptTemplate(recipe.prompt))
         first = "nothing: the run is through; dataset and report are written again"
+        if recipe.outer_rounds > 1:
+            first += " (its outer rounds from 2 on lie in folders of their own)"
     except _Missing as missing:
         first = f"{missing}\nthen:   what follows from it"
     counts = Counter(table for table, _ in run.used)

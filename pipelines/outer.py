@@ -68,7 +68,8 @@ def _outcome(run: RunFolder) -> tuple[Policy, dict[str, bool]]:
     """The policy that a round ends with, and whether it solves each dev problem that could be decided."""
     entry, recipe = run.manifest["checkpoints"][PPO_POLICY], run.recipe
     parent = Policy("", "", "", entry["round"] - 1, recipe.engine.type, recipe.engine.batch_size,
-                    options=recipe.engine.options, executor=recipe.executor)  # fmt: skip
+                    options=recipe.engine.options, executor=recipe.executor,
+                    threads=run.manifest["pins"]["threads"])  # fmt: skip
     policy = trained_policy(run.root, PPO_POLICY, entry["revision"], parent)
     rows = run.table("dev_evaluations", "ppo-")
     return policy, {row.problem_id: row.status is Status.CORRECT for row in rows if row.status is not Status.UNDECIDED}

@@ -97,10 +97,11 @@ def _improve(context: Context, best: Policy, train: Problems, dev: Sequence[Prob
 def _run_arms(context: Context, train: Problems, test: Problems, start: Policy | None) -> None:
     """The main arm and its dataset, then the comparison, whose failure must not cost the dataset."""
     run, recipe = context.run, context.recipe
-    # A hub branch moves; a run stays with the commit that it began with.
+    # A hub branch moves; a run stays with the commit that it began with. A server has no commit.
+    is_trained = recipe.engine.type in ("transformers", "vllm")
     base = base_policy(
         recipe.model.name,
-        hub_revision=run.manifest["pins"].get("base") or recipe.model.revision,
+        hub_revision=(run.manifest["pins"].get("base") if is_trained else None) or recipe.model.revision,
         engine=recipe.engine.type,
         batch_size=recipe.engine.batch_size,
         options=recipe.engine.options,
@@ -120,6 +121,10 @@ def _run_arms(context: Context, train: Problems, test: Problems, start: Policy |
 
     best = Arm(context, first, STAR, rationalizes, train, dev, test, learn).run()
     run.note("promoted", best.name)
+    # Rounds and scores of an earlier recipe would else be in the dataset.
+    run.drop_stale(prefix=f"{STAR}-")
+    if not recipe.prm.enabled:
+        run.drop_stale("step_scores")
     write_labels(context, STAR)
     with run.stage("dataset"):
         write_dataset(run, STAR)

@@ -41,7 +41,7 @@ from pipelines.run_guard import (
 
 Record = TypeVar("Record")
 
-_INPUTS = ("problems", "evaluation", "template", "base", "start")
+INPUTS = ("problems", "evaluation", "template", "base", "start")
 """Pins that are inputs; the others are the environment, which floating point depends on."""
 
 
@@ -125,22 +125,32 @@ class RunFolder:
             RunFolderError: an earlier attempt had another value.
         """
         pins = self._manifest["pins"]
+        before = dict(pins)
         if self._takes_inputs:
-            pins.update({name: value for name, value in facts.items() if name in _INPUTS})
+            pins.update({name: value for name, value in facts.items() if name in INPUTS})
         refuse_differences(
             self.root,
             {name: pins[name] for name in facts if name in pins},
             {name: value for name, value in facts.items() if name in pins},
             "input or environment",
         )
-        if any(name not in pins for name in facts):
+        if pins != before or any(name not in pins for name in facts):
             pins.update(facts)
             self._save()
 
-    def unit(self, table: str, name: str, key: str, compute: Callable[[], Iterable[Record]]) -> list[Record]:
+    def unit(
+        self, table: str, name: str, key: str, compute: Callable[[], Iterable[Record]], *, voids: str = ""
+    ) -> list[Record]:
         """The records of one shard: read if it was computed from the same `key`, else computed and written.
 
         Generated tokens (`n_tokens` of the rows) are charged to the stage at hand together with the shard.
+
+        Args:
+            table: of the records.
+            name: of the unit.
+            key: hash of what it is computed from.
+            compute: the records.
+            voids: a table whose unit of the same name says something of these records: it goes when they come.
         """
         self._visited.add(f"{table}/{name}")
         entry = self._entry(table, name)
@@ -151,8 +161,14 @@ class RunFolder:
         self._manifest["shards"][f"{table}/{name}"] = asdict(entry)
         self._whole.add(entry.file)
         self._charge(sum(getattr(row, "n_tokens", 0) for row in rows))
-        self._journal.add({"shards": {f"{table}/{name}": asdict(entry)}, **self._costs()})
+        shards = {f"{table}/{name}": asdict(entry), **({f"{voids}/{name}": None} if voids else {})}
+        self._manifest["shards"].pop(f"{voids}/{name}", None)
+        self._journal.add(self._manifest.get("saves", 0), {"shards": shards, **self._costs()})
         return rows
+
+    def stored(self, table: str, name: str) -> list[Any]:
+        """The records of one shard; none if it is not there."""
+        return list(self.read_unit(table, name)) if self._entry(table, name) else []
 
     def read_unit(self, table: str, name: str) -> Iterator[Any]:
         """The records of one shard.
@@ -168,7 +184,9 @@ class RunFolder:
     def units(self, table: str, prefix: str = "") -> list[str]:
         """Names of the units of a table that begin with `prefix`, in order."""
         start = f"{table}/{prefix}"
-        return sorted(name.partition("/")[2] for name in self._manifest["shards"] if name.startswith(start))
+        names = (name.partition("/")[2] for name in self._manifest["shards"] if name.startswith(start))
+        # Places have five digits or more.
+        return sorted(names, key=lambda name: (len(name), name))
 
     def has_unit(self, table: str, name: str, key: str) -> bool:
         """Whether a shard is there, whole, and was computed from `key`."""
@@ -264,6 +282,7 @@ class RunFolder:
         self.set_aside += set_aside_foreign(self.root, {row["file"] for row in self._manifest["shards"].values()})
 
     def _save(self) -> None:
+        self._manifest["saves"] = self._manifest.get("saves", 0) + 1
         write_atomic(self.root / MANIFEST, seal(as_json(self._manifest)))
         self._journal.clear()
 

@@ -131,7 +131,12 @@ def settle_config(root: Path, recipe: Recipe, manifest: dict[str, Any], *, updat
     Raises:
         RunFolderError: the folder belongs to another recipe; the difference is named.
     """
-    if (root / CONFIG).exists() and manifest["shards"] and not update:
+    if update and (root / CONFIG).exists() and read_config(root) != recipe:
+        # What is told of stages that the new recipe may not have; those that it has tell it again.
+        manifest["notes"] = {}
+        if read_config(root).model != recipe.model:
+            manifest["pins"] = {name: pin for name, pin in manifest["pins"].items() if name not in ("base", "start")}
+    elif (root / CONFIG).exists() and manifest["shards"]:
         old = read_config(root).model_copy(update={limit: getattr(recipe, limit) for limit in LIMITS})
         refuse_differences(root, old.model_dump(mode="json"), recipe.model_dump(mode="json"), "recipe")
     elif not manifest["shards"]:

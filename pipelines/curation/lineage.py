@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from data.lineage import descendants, model_node, quarantined, read_decisions, resolve, row_node
+from data.lineage import descendants, in_force, model_node, quarantined, read_decisions, resolve, row_node
 from data.records import Rationale, StepLabel
 from pipelines.run_dir import RunFolder
 
@@ -86,6 +86,28 @@ def quarantined_nodes(run: RunFolder) -> set[str]:
     """Every node in quarantine; costs nothing where nobody decided on one."""
     decisions = read_decisions(run.root)
     return quarantined(build_graph(run).edges, decisions) if decisions else set()
+
+
+@dataclass(frozen=True, slots=True)
+class Quarantine:
+    """What is in quarantine."""
+
+    nodes: set[str]
+    texts: set[tuple[str, str]]
+    """Problem and text (white space normalized) of the rows that were named themselves: who takes a row out means its
+    text, which another sample may be too."""
+
+    def covers(self, row: Rationale) -> bool:
+        """Whether a rationale is in quarantine."""
+        return row_node(row.id) in self.nodes or (row.problem_id, " ".join(row.text.split())) in self.texts
+
+
+def read_quarantine(run: RunFolder) -> Quarantine:
+    """What is in quarantine; costs nothing where nobody decided on anything."""
+    nodes = quarantined_nodes(run)
+    decided = {node for node in in_force(read_decisions(run.root)) if node.startswith("row:")}
+    rows = (row for row in run.table("rationales") if row_node(row.id) in decided) if decided else ()
+    return Quarantine(nodes, {(row.problem_id, " ".join(row.text.split())) for row in rows})
 
 
 @dataclass(slots=True)

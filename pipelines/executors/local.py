@@ -76,7 +76,7 @@ class ProcessExecutor:
         try:
             while True:
                 while len(open_) <= self._config.workers and (batch := next(waiting, None)) is not None:
-                    open_.append((batch, self._submit(batch)))
+                    open_.append((batch, self._submitted(batch)))
                 if not open_:
                     return
                 try:
@@ -99,6 +99,15 @@ class ProcessExecutor:
             if open_:
                 # Nobody wants what they are at; at exit, Python would wait for it.
                 self.close()
+
+    def _submitted(self, batch: Sequence[Request]) -> Future[list[Completion]]:
+        """As `_submit`; a pool that broke while nobody was waiting says so where its results are asked for."""
+        try:
+            return self._submit(batch)
+        except BrokenProcessPool as error:
+            future: Future[list[Completion]] = Future()
+            future.set_exception(error)
+            return future
 
     def _again(self, batch: Sequence[Request], future: Future[list[Completion]]) -> Future[list[Completion]]:
         """What was done when the pool broke is kept."""

@@ -196,6 +196,8 @@ def _add_selections(summary: Summary, run: RunFolder, sizes: Counter[str], sampl
             for group, selections in stored_round(run, arm, number):
                 rows = {row.id: row for row in group.rationales}
                 reached[group.problem.difficulty] += any(row.kept for row in selections)
+                # Within an update, selections may still be of rationales that are gone.
+                selections = [row for row in selections if row.rationale_id in rows]
                 for selection in selections:
                     row = rows[selection.rationale_id]
                     reasons = summary.reasons.setdefault((*place, str(row.origin)), Counter())

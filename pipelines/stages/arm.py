@@ -13,10 +13,9 @@ from functools import partial
 
 from data.batching import batched
 from data.ids import content_id, derive_seed
-from data.lineage import row_node
 from data.records import Problem, Rationale, Status, Verdict
 from data.run_records import Selection
-from pipelines.curation.lineage import quarantined_nodes
+from pipelines.curation.lineage import read_quarantine
 from pipelines.progress import say
 from pipelines.stages.groups import Group, by_problem
 from pipelines.stages.leakage import measure_leaks, show_wrong_hints, wrong_hint_problems
@@ -162,11 +161,11 @@ class Arm:
 
     def _selected(self, policy: Policy, current: Round) -> Iterator[tuple[list[Rationale], Mapping[str, Verdict]]]:
         """Test for leaks, select, hold what is trained on; gives rationales and verdicts of each shard of problems."""
-        bad = quarantined_nodes(self.context.run)
+        bad = read_quarantine(self.context.run)
         for place, groups in enumerate(batched(by_problem(self.train, *current.draws), _SHARD)):
             rows = [row for group in groups for row in group.rationales]
             leaking = measure_leaks(self.context, policy, self.name, current.number, place, groups)
-            banned = leaking | {row.id for row in rows if row_node(row.id) in bad}
+            banned = leaking | {row.id for row in rows if bad.covers(row)}
             chosen = self._selections(current.number, place, groups, rows, banned)
             if self.context.recipe.sft.enabled:
                 self._keep(current, groups, {row.rationale_id for row in chosen if row.kept})
@@ -196,6 +195,7 @@ class Arm:
             if rows:
                 current.kept += rows
                 self.seen[group.problem.id] = group.problem
+            if group.problem.id in self.seen:  # Rows of earlier rounds may be replayed.
                 current.rates |= pass_rates(group.rationales, group.verdicts)
 
     def _tell_diversity(self, current: Round, found: Diversity) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +18,9 @@ import pyarrow as pa
 from data.batching import batched
 from data.card import CardCounts, dataset_card
 from data.decontamination import CONTAMINATION
+from data.hash_index import HashIndex
 from data.lineage import model_node, row_node
-from data.records import Kind, Problem, Rationale
+from data.records import Kind, Problem, Rationale, StepLabel
 from data.store import table_bytes, write_atomic
 from pipelines.curation.lineage import quarantined_nodes
 from pipelines.run_dir import RunFolder
@@ -112,22 +113,38 @@ def _row(row: Kept, scores: tuple[float, ...] | None) -> dict[str, Any]:
     }
 
 
-def _labels(run: RunFolder, prefix: str) -> dict[str, dict[int, float]]:
-    """Rationale id to the labelled steps, of the units of labels that begin with `prefix`."""
+def _score_finder(run: RunFolder) -> Callable[[Sequence[str]], dict[str, tuple[float, ...]]]:
+    """From ids of rationales to the PRM's scores of those that have some: they were stored in an earlier order."""
+    bad, places = quarantined_nodes(run), HashIndex()
+    units = run.units("step_scores", "prm-")
+    for place, unit in enumerate(units):
+        for row in run.read_unit("step_scores", unit):
+            if places.get(int(row.rationale_id, 16)) is None:
+                places.add(int(row.rationale_id, 16), place)
+
+    def find(ids: Sequence[str]) -> dict[str, tuple[float, ...]]:
+        known = {place for key in ids for place in places.get(int(key, 16)) or ()}
+        rows = (row for place in sorted(known) for row in run.read_unit("step_scores", units[place]))
+        return {row.rationale_id: row.scores for row in rows if model_node(row.revision) not in bad}
+
+    return find
+
+
+def _labels(stored: Iterable[StepLabel]) -> dict[str, dict[int, float]]:
+    """Rationale id to the labelled steps."""
     found: dict[str, dict[int, float]] = {}
-    for label in run.table("step_labels", prefix):
+    for label in stored:
         found.setdefault(label.rationale_id, {})[label.step] = label.value
     return found
 
 
 def dataset_rows(run: RunFolder, arm: str) -> Iterator[dict[str, Any]]:
     """The rows of the dataset, in order."""
-    bad = quarantined_nodes(run)
+    find_scores = _score_finder(run)
     for place, rows in enumerate(batched(kept_rows(run, arm), SHARD)):
-        # Labels and scores are stored in the order of these very shards.
-        labels = _labels(run, f"symbolic-{place:05d}")
-        stored = run.table("step_scores", f"prm-{place:05d}")
-        scores = {row.rationale_id: row.scores for row in stored if model_node(row.revision) not in bad}
+        # Labels are written for these very shards.
+        labels = _labels(run.stored("step_labels", f"symbolic-{place:05d}"))
+        scores = find_scores([row.rationale.id for row in rows])
         for row in rows:
             key = row.rationale.id
             yield _shared(row.problem, row.rationale, labels.get(key, {})) | _row(row, scores.get(key))
@@ -135,7 +152,7 @@ def dataset_rows(run: RunFolder, arm: str) -> Iterator[dict[str, Any]]:
 
 def near_miss_rows(run: RunFolder) -> Iterator[dict[str, Any]]:
     """The rows of the near-misses, in order; there are few of them."""
-    labels, bad = _labels(run, "near_miss-"), quarantined_nodes(run)
+    labels, bad = _labels(run.table("step_labels", "near_miss-")), quarantined_nodes(run)
     # By id: shards of before a quarantine may hold some of them once more.
     rows = {row.id: row for row in run.table("rationales", "near_miss-") if row_node(row.id) not in bad}
     owners = {row.problem_id for row in rows.values()}
@@ -154,7 +171,7 @@ def write_dataset(run: RunFolder, arm: str) -> None:
     if partial.exists():
         shutil.rmtree(partial)
     rows, near_misses = CardCounts(), CardCounts()
-    _write_parts(partial / "data", rows.counted(dataset_rows(run, arm)), SCHEMA)
+    _write_parts(partial / "data", rows.counted(dataset_rows(run, arm)), SCHEMA, or_empty=True)
     _write_parts(partial / "near_misses", near_misses.counted(near_miss_rows(run)), NEAR_MISS_SCHEMA)
     card = dataset_card(run.recipe.name, rows, near_misses, version=CODE_VERSION, judges=_judges(run))
     write_atomic(partial / "README.md", card.encode())
@@ -168,7 +185,7 @@ def write_dataset(run: RunFolder, arm: str) -> None:
 def _judges(run: RunFolder) -> list[tuple[str, str]]:
     """The PRM of the scores, how far the sources of labels agree, and what decontamination found, for the card."""
     found = []
-    if prm := run.manifest["checkpoints"].get("prm"):
+    if run.recipe.prm.enabled and (prm := run.manifest["checkpoints"].get("prm")):
         blessed = "blessed" if prm["blessed"] else "not blessed: it chooses worse than a majority vote"
         figures = ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in sorted(prm["quality"].items()))
         found.append(("steps, scores", f"PRM {prm['revision']}, {blessed}; on held-out labels: {figures}"))
@@ -184,10 +201,13 @@ def _judges(run: RunFolder) -> list[tuple[str, str]]:
     return found
 
 
-def _write_parts(folder: Path, rows: Iterable[dict[str, Any]], schema: pa.Schema) -> None:
-    """Write rows as the hub names the parts of a split."""
+def _write_parts(folder: Path, rows: Iterable[dict[str, Any]], schema: pa.Schema, *, or_empty: bool = False) -> None:
+    """Write rows as the hub names the parts of a split; where there are none, one part without rows if `or_empty`."""
     n = 0
     for n, part in enumerate(batched(rows, _PART), start=1):
         write_atomic(folder / f"{n - 1:05d}", table_bytes(pa.Table.from_pylist(part, schema=schema)))
+    if not n and or_empty:
+        n = 1
+        write_atomic(folder / "00000", table_bytes(pa.Table.from_pylist([], schema=schema)))
     for place in range(n):
         os.replace(folder / f"{place:05d}", folder / f"train-{place:05d}-of-{n:05d}.parquet")

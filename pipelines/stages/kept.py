@@ -11,12 +11,13 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from data.lineage import in_force, read_decisions, row_node
+from data.errors import RunFolderError
 from data.records import Problem, Rationale, Verdict
 from data.run_records import Selection
-from pipelines.curation.lineage import quarantined_nodes
+from pipelines.curation.lineage import read_quarantine
 from pipelines.run_dir import RunFolder
 from pipelines.stages.groups import Group, by_problem
+from pipelines.stages.sampling import drawn_rows
 
 SHARD = 1000
 """Rationales whose labels, or scores, are one unit."""
@@ -34,7 +35,7 @@ class Kept:
 
 def rounds_of(run: RunFolder, arm: str) -> list[int]:
     """The rounds that an arm has selections of."""
-    names = (re.match(rf"{re.escape(arm)}-r(\d+)(-|$)", name) for name in run.units("selections"))
+    names = (re.match(rf"{re.escape(arm)}-r(\d+)-", name) for name in run.units("selections"))
     return sorted({int(found[1]) for found in names if found})
 
 
@@ -46,10 +47,13 @@ def stored_round(run: RunFolder, arm: str, round_: int) -> Iterator[tuple[Group,
     chosen = _Lookahead(run.table("selections", f"{arm}-r{round_}-"))
     for group in by_problem(run.table("problems", "train"), sampled, hinted):
         yield group, chosen.of_problem(group.problem.id)
+    if chosen.is_left:
+        raise RunFolderError(f"'{run.root}': selections do not follow its problems.", "An older stepstar made them.")
 
 
 def _drawn(run: RunFolder, prefix: str) -> Iterator[tuple[Rationale, Verdict]]:
-    return zip(run.table("rationales", prefix), run.table("verdicts", prefix), strict=True)
+    for unit in run.units("rationales", prefix):
+        yield from drawn_rows(run, unit)
 
 
 class _Lookahead:
@@ -58,6 +62,10 @@ class _Lookahead:
     def __init__(self, rows: Iterable[Selection]) -> None:
         self._rows = iter(rows)
         self._head = next(self._rows, None)
+
+    @property
+    def is_left(self) -> bool:
+        return self._head is not None
 
     def of_problem(self, problem_id: str) -> list[Selection]:
         found = []
@@ -69,7 +77,7 @@ class _Lookahead:
 
 def kept_rows(run: RunFolder, arm: str) -> Iterator[Kept]:
     """The rationales of the dataset, in order: by problem, then round, then id."""
-    bad, decided = quarantined_nodes(run), in_force(read_decisions(run.root))
+    bad = read_quarantine(run)
     rounds = [(number, stored_round(run, arm, number)) for number in rounds_of(run, arm)]
     for of_rounds in zip(*(stream for _, stream in rounds), strict=True):
         rows = [
@@ -77,10 +85,9 @@ def kept_rows(run: RunFolder, arm: str) -> Iterator[Kept]:
             for (number, _), (group, chosen) in zip(rounds, of_rounds, strict=True)
             for row in _chosen(group, chosen)
         ]
-        # Who takes a row out means its text, which another round may have drawn again.
-        texts = {row.rationale.text for row in rows if row_node(row.rationale.id) in decided}
+        texts = set[str]()
         for row in rows:
-            if row_node(row.rationale.id) not in bad and row.rationale.text not in texts:
+            if not bad.covers(row.rationale) and row.rationale.text not in texts:
                 texts.add(row.rationale.text)
                 yield row
 

@@ -46,7 +46,8 @@ def measure_leaks(
     ]
     if not pairs:
         return set()
-    key = content_id("leaks", policy.facts, context.recipe.leaks.model_dump_json(), context.template.hash(),
+    key = content_id("leaks", policy.facts, str(context.recipe.sft.micro_batch_size),
+                     context.recipe.leaks.model_dump_json(), context.template.hash(),
                      CODE_VERSION, *(row.id for _, row in pairs))  # fmt: skip
     compute = partial(_reports, context, policy, pairs)
     reports = context.run.unit("leak_reports", f"{arm}-r{round_}-leaks-{place:05d}", key, compute)

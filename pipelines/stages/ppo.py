@@ -102,7 +102,8 @@ class PpoStage:
             run.unit(
                 "ppo_iterations", PPO, entry["revision"], lambda: [PpoIteration(**row) for row in entry["history"]]
             )
-        shutil.rmtree(self._work, ignore_errors=True)
+        if not run.dry:
+            shutil.rmtree(self._work, ignore_errors=True)
         run.note(PPO, {fact: entry[fact] for fact in _TOLD if fact in entry})
         policy = trained_policy(run.root, PPO_POLICY, entry["revision"], self.start)
         evaluate(self.context, policy, self.test, PPO)

@@ -77,7 +77,8 @@ class PrmStage:
         )
         with run.stage("prm · train"):
             run.checkpoint(PRM, key, lambda folder: self._make(folder, solutions, dev, state))
-        state.clear()
+        if not run.dry:
+            state.clear()
         scorer = load_scorer(str(run.root / "checkpoints" / PRM))
         with run.stage("prm · score"):
             self._score(scorer, PRM, kept_rationales(run, "star"))

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 from data.ids import derive_seed
 from data.records import Kind, Origin, Problem, Rationale, Status, Verdict
+from pipelines.curation.lineage import read_quarantine
 from pipelines.stages.sampling import Context
 from prm.labels import LabelledSolution, agreement_matrix, label_symbolic, values_up_to
 from verifiers import check_answer
@@ -84,8 +85,9 @@ def _of_samples(context: Context, problems: dict[str, Problem]) -> Iterator[Sour
     verdicts = {row.rationale_id: row for row in run.table("verdicts", "star-")}
     # What speaks of the hint is no right reasoning, and what a pilot drew was never selected from.
     fit = {row.rationale_id for row in run.table("selections", "star-") if row.reason not in ("leak", "quarantine")}
+    bad = read_quarantine(run)
     for row in run.table("rationales", "star-"):
-        if row.id in fit and row.text.strip():
+        if row.id in fit and row.text.strip() and not bad.covers(row):
             sources = _sources(problems[row.problem_id], row, verdicts[row.id])
             if sources:
                 yield sources

@@ -15,7 +15,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import asdict, dataclass, field, replace
 
 from data.batching import batched
-from data.errors import InputError
+from data.errors import InputError, UserError
 from data.ids import content_id, derive_seed
 from data.records import Problem
 from data.sources import Reject, deduplicate, read_problems
@@ -55,9 +55,9 @@ class Reading:
     """For `read_source` and `read_both`; a stream leaves it empty."""
 
     def stream(
-        self, seed: int, held_out: Collection[str] = (), on_reject: Callable[[Reject], None] = lambda reject: None
+        self, seed: int, held_out: Collection[int] = (), on_reject: Callable[[Reject], None] = lambda reject: None
     ) -> Iterator[Problem]:
-        """Usable problems, duplicates and those of `held_out` (normalized prompts) removed, `limit` drawn by hash."""
+        """Usable problems, duplicates and those of `held_out` (hashes of prompts) removed, `limit` drawn by hash."""
         config = self.config
         rows = read_problems(
             config.source,
@@ -85,13 +85,13 @@ class Reading:
             on_reject(item)
 
 
-def _normalized(prompt: str) -> str:
-    return " ".join(prompt.split())
+def _prompt_hash(prompt: str) -> int:
+    return int(content_id(" ".join(prompt.split())), 16)
 
 
-def _apart(items: Iterable[Problem | Reject], held_out: Collection[str]) -> Iterator[Problem | Reject]:
+def _apart(items: Iterable[Problem | Reject], held_out: Collection[int]) -> Iterator[Problem | Reject]:
     for item in items:
-        if isinstance(item, Problem) and _normalized(item.prompt) in held_out:
+        if isinstance(item, Problem) and _prompt_hash(item.prompt) in held_out:
             yield Reject(where=item.id, reason="in_test", detail="also a test problem", excerpt=item.prompt[:200])
         else:
             yield item
@@ -105,7 +105,7 @@ def _limited(problems: Iterable[Problem], limit: int | None, seed: int) -> Itera
         yield from heapq.nsmallest(limit, problems, key=lambda problem: derive_seed("limit", seed, problem.id))
 
 
-def read_source(config: SourceConfig, seed: int, held_out: Collection[str] = ()) -> Reading:
+def read_source(config: SourceConfig, seed: int, held_out: Collection[int] = ()) -> Reading:
     """All problems of one source, in memory."""
     reading = Reading(config)
     reading.problems += reading.stream(seed, held_out)
@@ -115,7 +115,7 @@ def read_source(config: SourceConfig, seed: int, held_out: Collection[str] = ())
 def read_both(recipe: Recipe) -> tuple[Reading, Reading]:
     """Training and test problems of a recipe, kept apart, in memory; nothing is judged yet."""
     test = read_source(recipe.evaluation, recipe.seed)
-    held_out = {_normalized(problem.prompt) for problem in test.problems}
+    held_out = {_prompt_hash(problem.prompt) for problem in test.problems}
     return read_source(recipe.problems, recipe.seed, held_out), test
 
 
@@ -181,42 +181,52 @@ def load_problems(run: RunFolder, recipe: Recipe) -> tuple[StoredProblems, Store
     with run.stage("problems"):
         if not all(_is_stored(run, split, key) for split, key in keys.items()):
             _read_and_store(run, recipe, keys)
+        run.drop_stale("problems")
     sizes = run.manifest["notes"][_SIZES]
     return StoredProblems(run, "train", sizes["train"]), StoredProblems(run, "test", sizes["test"])
 
 
 def _is_stored(run: RunFolder, split: str, key: str) -> bool:
     size = run.manifest["notes"].get(_SIZES, {}).get(split, 0)
-    return size > 0 and all(run.has_unit("problems", f"{split}-{place:05d}", key) for place in range(-(-size // SHARD)))
+    places = range(max(1, -(-size // SHARD)))
+    return all(run.has_unit("problems", f"{split}-{place:05d}", key) for place in places) and size > 0
 
 
 def _read_and_store(run: RunFolder, recipe: Recipe, keys: dict[str, str]) -> None:
-    """Read both sources and store what is usable; if they are refused, nothing but the list of rejects stays."""
+    """Read both sources and store what is usable; if they are refused, no shard stays but the list of rejects does."""
     readings = {"test": Reading(recipe.evaluation), "train": Reading(recipe.problems)}
-    file, held_out = run.root / "rejects.jsonl", set[str]()
+    file = run.root / "rejects.jsonl"
     partial = file.with_name(f".{file.name}.partial")
-    with partial.open("w", encoding="utf-8", errors="surrogatepass") as rejects:
-        for split, reading in readings.items():
-            problems = reading.stream(
-                recipe.seed, held_out, lambda reject: print(json.dumps(asdict(reject)), file=rejects)
-            )
-            for place, shard in enumerate(batched(problems, SHARD)):
-                run.unit("problems", f"{split}-{place:05d}", keys[split], lambda rows=shard: rows)  # type: ignore[misc]
-                if split == "test":
-                    held_out.update(_normalized(problem.prompt) for problem in shard)
-    # Before the checks: a user whose run is refused needs the list most.
-    partial.replace(file)
-    rejected = readings["train"].rejected + readings["test"].rejected
-    run.note("rejects", dict(rejected))
-    if rejected:
-        say(f"rows set aside: {_listed(rejected)}; see {file}")
     try:
+        with partial.open("w", encoding="utf-8", errors="surrogatepass") as rejects:
+            _store(run, recipe, readings, keys, lambda reject: print(json.dumps(asdict(reject)), file=rejects))
+        # Before the checks: a user whose run is refused needs the list most.
+        partial.replace(file)
+        rejected = readings["train"].rejected + readings["test"].rejected
+        run.note("rejects", dict(rejected))
+        if rejected:
+            say(f"rows set aside: {_listed(rejected)}; see {file}")
         for split in ("train", "test"):
             check_reading(readings[split], recipe)
-    except InputError:
+    except UserError:
         run.forget("problems")
         raise
     run.note(_SIZES, {split: reading.n_problems for split, reading in readings.items()})
+
+
+def _store(
+    run: RunFolder,
+    recipe: Recipe,
+    readings: dict[str, Reading],
+    keys: dict[str, str],
+    on_reject: Callable[[Reject], None],
+) -> None:
+    held_out = set[int]()
+    for split, reading in readings.items():
+        for place, shard in enumerate(batched(reading.stream(recipe.seed, held_out, on_reject), SHARD)):
+            run.unit("problems", f"{split}-{place:05d}", keys[split], shard.copy)
+            if split == "test":
+                held_out.update(_prompt_hash(problem.prompt) for problem in shard)
 
 
 def split_dev(problems: Problems, recipe: Recipe) -> tuple[Problems, list[Problem]]:

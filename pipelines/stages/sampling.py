@@ -9,13 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from importlib.metadata import version
 from typing import Literal, Protocol
 
 from data.batching import batched
-from data.errors import UserError
+from data.errors import RunFolderError, UserError
 from data.ids import content_id, derive_seed
 from data.prompts import PromptTemplate
 from data.records import Origin, Problem, Provenance, Rationale, Status, Verdict
@@ -88,6 +89,20 @@ class Draw:
         return derive_seed(context.recipe.seed, self.purpose, self.place, self.round, problem.id, index)
 
 
+def drawn_rows(run: RunFolder, unit: str) -> Iterator[tuple[Rationale, Verdict]]:
+    """The rationales of a unit with their verdicts.
+
+    Raises:
+        RunFolderError: the verdicts are of other rationales.
+    """
+    rows, verdicts = (run.read_unit(table, unit) for table in ("rationales", "verdicts"))
+    for row, verdict in zip(rows, verdicts, strict=True):
+        if verdict.rationale_id != row.id:
+            problem = f"'{run.root}': the verdicts of '{unit}' are not of its rationales."
+            raise RunFolderError(problem, "Delete its file under records/verdicts, then run the same command again.")
+        yield row, verdict
+
+
 @dataclass(slots=True)
 class Drawn:
     """Rationales and their verdicts, in the order of their problems, read from the run folder each time."""
@@ -107,8 +122,7 @@ class Drawn:
 
     def __iter__(self) -> Iterator[tuple[Rationale, Verdict]]:
         for unit in self.units:
-            rows, verdicts = (self.run.read_unit(table, unit) for table in ("rationales", "verdicts"))
-            yield from zip(rows, verdicts, strict=True)
+            yield from drawn_rows(self.run, unit)
 
     def count(self, statuses: Sequence[Status]) -> str:
         """Take in a shard's verdicts; says what share is right so far."""
@@ -143,13 +157,13 @@ def sample(context: Context, policy: Policy, draw: Draw, problems: Iterable[Prob
         drawn.units.append(shard.unit)
         bar.advance(len(found), drawn.count([verdict.status for verdict in found]))
 
-    with run.stage(draw.label), track(draw.label, total * draw.n) as bar, ThreadPoolExecutor(1) as grader:
+    with run.stage(draw.label), track(draw.label, total * draw.n) as bar, _grader() as grader:
         before: list[tuple[Shard, Callable[[], list[Verdict]]]] = []
         for shard, completions in draw_shards(policy, _shards(context, policy, draw, problems), requests):
             verdicts: Callable[[], list[Verdict]] = list
             if shard.problems:
                 make = partial(_rationales, context, policy, draw, shard.problems, completions)
-                rows = run.unit("rationales", shard.unit, shard.key, make)
+                rows = run.unit("rationales", shard.unit, shard.key, make, voids="verdicts")
                 # While this shard is graded, the next one is drawn.
                 verdicts = grader.submit(_verdicts, shard.problems, rows).result
             before.append((shard, verdicts))
@@ -160,6 +174,16 @@ def sample(context: Context, policy: Policy, draw: Draw, problems: Iterable[Prob
     run.drop_stale("rationales", "verdicts", prefix=f"{draw.unit}-")
     _check_undecided(context.recipe, draw.label, drawn.undecided, drawn.n)
     return drawn
+
+
+@contextmanager
+def _grader() -> Iterator[ThreadPoolExecutor]:
+    """A thread to grade in; what waits for it is dropped if the run is stopped."""
+    grader = ThreadPoolExecutor(1)
+    try:
+        yield grader
+    finally:
+        grader.shutdown(cancel_futures=True)
 
 
 def _shards(context: Context, policy: Policy, draw: Draw, problems: Iterable[Problem]) -> Iterator[Shard]:

@@ -55,7 +55,8 @@ class Training:
         state = TrainingState(folder / f"{self.name}.training.safetensors", key=self.key, every_s=every_s)
         with run.stage(self._label):
             entry = run.checkpoint(self.name, self.key, lambda target: self._make(target, state))
-        state.clear()
+        if not run.dry:
+            state.clear()
         return self.base.heir(self.name, folder / self.name, entry["revision"], self.round)
 
     @property

@@ -2,8 +2,8 @@
 
     python killed_run.py N before|after ARGUMENTS...
 
-An event is a file put in its place, a line of the journal, a folder removed, or an optimizer step: every point at which the run folder
-changes, and the middle of every training. Prints the number of events at the end.
+An event is a file put in its place, a line of the journal, a folder removed, or an optimizer step: every point at which
+the run folder changes, and the middle of every training. Prints the number of events at the end.
 """
 
 from __future__ import annotations

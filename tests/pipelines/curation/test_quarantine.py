@@ -85,7 +85,7 @@ def test_wrong_samples_in_quarantine_are_in_no_pair(root: Path) -> None:
 
 def test_scores_of_a_model_in_quarantine_are_null(root: Path) -> None:
     writable = RunFolder.open(root, RunFolder.read(root).recipe)
-    entry = {"revision": PRM, "parent": TRAINED, "sources": {}, "tokens": 0}
+    entry = {"revision": PRM, "parent": TRAINED, "sources": {}, "tokens": 0, "blessed": True, "quality": {}}
     writable.checkpoint("prm", "key", lambda _: entry)
     writable.close()
     decide(root, "prm", "trained on test labels")

@@ -73,7 +73,8 @@ def climb(
 ) -> tuple[RunFolder, Learner, Policy]:
     """Run the rounds of one arm from a base of skill 2."""
     folder.mkdir(exist_ok=True)
-    recipe: Recipe = load_recipe("quickstart", ["rounds=5", "engine.batch_size=8", "sampling.n=1", *changes])
+    settings = ["rounds=5", "engine.batch_size=8", "sampling.n=1", "prm.enabled=false", "ppo.enabled=false"]
+    recipe: Recipe = load_recipe("quickstart", [*settings, *changes])
     run = RunFolder.open(folder / "run", recipe)
     run.unit("problems", "train", "key", lambda: TRAIN)
     run.unit("problems", "test", "key", lambda: TEST)
