@@ -15,6 +15,8 @@ from data.errors import EngineError
 from data.store import sha256_of
 from pipelines.evaluation.settings import BenchmarkConfig, EvalConfig, config_from
 from pipelines.evaluation.stage import evaluate_model
+from pipelines.recipe import parse_recipe
+from pipelines.run import run_recipe
 
 pytest.importorskip("httpx")
 
@@ -82,3 +84,25 @@ def test_a_server_that_freezes_or_dies_midway_is_named_and_costs_no_finished_sha
     assert N - SHARD <= asked < N
     evaluate_model(settings(port), tmp_path / "again")
     assert shards(tmp_path / "again") == after
+
+
+def test_a_run_on_a_server_goes_on_and_asks_for_nothing_twice(start: Start, port: int, tmp_path: Path) -> None:
+    start(0, "SIGKILL")
+    (tmp_path / "problems.jsonl").write_text('{"prompt": "2+3=?", "answer": "5"}\n{"prompt": "0+7=?", "answer": "7"}\n')
+    content = {
+        "name": "served",
+        "model": {"name": "m"},
+        "problems": {"source": "local", "path": str(tmp_path / "problems.jsonl")},
+        "evaluation": {"source": "arithmetic", "split": "test", "options": {"n": 2, "difficulty": [1]}},
+        "prompt": "arithmetic",
+        "engine": {"type": "http", "options": {"base_url": f"http://127.0.0.1:{port}/v1", "server": "vllm"}},
+        "rationalization": {"enabled": False},
+        "sft": {"enabled": False},
+        "rounds": 1,
+    }
+    recipe = parse_recipe(content, where="recipe")
+    run_recipe(recipe, tmp_path / "run")
+    asked = (tmp_path / "asked.log").read_text()
+    run = run_recipe(recipe, tmp_path / "run")
+    assert (tmp_path / "asked.log").read_text() == asked
+    assert run.manifest["notes"]["dataset_rows"] == 1
