@@ -8,8 +8,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-
 _RECENT = 1 << 16
 """Entries that wait in the dict."""
 
@@ -18,6 +16,8 @@ class HashIndex:
     """Maps a key to as many values as `width` says; all are integers from 0 to 2**64 - 1."""
 
     def __init__(self, width: int = 1) -> None:
+        import numpy as np
+
         self._recent: dict[int, tuple[int, ...]] = {}
         self._keys: Any = np.empty(0, np.uint64)
         self._values: Any = np.empty((0, width), np.uint64)
@@ -29,7 +29,7 @@ class HashIndex:
         """The values of a key, or None."""
         if key in self._recent:
             return self._recent[key]
-        place = int(np.searchsorted(self._keys, np.uint64(key)))
+        place = int(self._keys.searchsorted(self._keys.dtype.type(key)))
         if place < len(self._keys) and int(self._keys[place]) == key:
             return tuple(int(value) for value in self._values[place])
         return None
@@ -41,6 +41,8 @@ class HashIndex:
             self._merge()
 
     def _merge(self) -> None:
+        import numpy as np
+
         keys = np.concatenate([self._keys, np.fromiter(self._recent, np.uint64, len(self._recent))])
         values = np.concatenate([self._values, np.array(list(self._recent.values()), np.uint64)])
         order = np.argsort(keys)

@@ -86,6 +86,8 @@ class VllmGenerator:
         self._processes = [child for child in multiprocessing.active_children() if child not in others]
         self._limit = int(self._llm.model_config.max_model_len)
         self._ids = map(str, count())
+        self._answering = 0
+        """Calls of `generate` whose answers are not all taken."""
         self._fit = lru_cache(maxsize=1)(self._fit_one)
         self._inbox: SimpleQueue[_Job | _Refresh | None] = SimpleQueue()
         self._progress = time.monotonic()
@@ -100,7 +102,11 @@ class VllmGenerator:
             EngineError: vLLM died or makes no progress.
             UserError: vLLM refuses the sampling parameters.
         """
-        return in_order(requests, self._begin, self._finish, at_once=self.batch_size)
+        self._answering += 1
+        try:
+            yield from in_order(requests, self._begin, self._finish, at_once=self.batch_size)
+        finally:
+            self._answering -= 1
 
     def refresh(self, folder: Path) -> None:
         """Take other weights of the same architecture; what was read with the old ones is forgotten.
@@ -112,6 +118,9 @@ class VllmGenerator:
             EngineError: vLLM died.
             RuntimeError: requests are being answered: their samples would be of two models.
         """
+        if self._answering:
+            # Though none may be at work this moment: those still to come would be drawn by the new ones.
+            raise RuntimeError("weights cannot change while samples are being drawn")
         job = _Refresh(str(folder))
         self._inbox.put(job)
         while not ended(job.future, within_s=1.0):

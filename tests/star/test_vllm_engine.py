@@ -210,7 +210,7 @@ def test_a_killed_or_stopped_engine_is_an_error_and_a_fresh_one_goes_on(engine: 
     whole = list(engine.generate(wanted))
     with closing(start()) as doomed:
         before = draw_until_dead(doomed, wanted, signal.SIGKILL)
-    with closing(start(stall_s=4.0)) as fresh:
+    with closing(start(stall_s=15.0)) as fresh:
         rest = list(fresh.generate(wanted[len(before) :]))
         assert [row.token_ids for row in before + rest] == [row.token_ids for row in whole]
         draw_until_dead(fresh, wanted, signal.SIGSTOP)
