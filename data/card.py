@@ -120,7 +120,8 @@ class CardCounts:
             self._problem = row["problem_id"]
             self.licences.add(str(row["licence"]))
             if "origin" in row:
-                self.values.update((column, str(row[column]) or "(none)") for column in _COUNTED)
+                for column in _COUNTED:
+                    self.values[column, str(row[column]) or "(none)"] += 1
                 self.models[row["model"], row["model_revision"], row["sampling"]] += 1
             yield row
 

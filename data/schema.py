@@ -9,9 +9,12 @@ from __future__ import annotations
 import dataclasses
 import types
 import typing
-from collections.abc import Callable, Iterable, Iterator
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
 from enum import Enum
-from functools import cache, partial
+from functools import cache
+from itertools import pairwise
+from operator import attrgetter
 from typing import Any, TypeVar
 
 import pyarrow as pa
@@ -71,60 +74,67 @@ def arrow_schema(record_type: Any) -> pa.Schema:
 
 
 def _plain(value: Any) -> Any:
-    """A value as arrow takes it: no enums, no dataclasses, no lone surrogates."""
+    """A value as arrow takes it: no dataclasses, no lone surrogates."""
     if isinstance(value, str):
-        return str(value).encode("utf-8", "replace").decode("utf-8") if not value.isascii() else str(value)
+        return value if value.isascii() else value.encode("utf-8", "replace").decode("utf-8")
     if isinstance(value, tuple):
         return [_plain(item) for item in value]
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return to_row(value)
+        return {field.name: _plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
     return value
-
-
-def to_row(record: Any) -> dict[str, Any]:
-    """A record as a plain dict, nested records too."""
-    kind: Any = type(record)
-    return {name: _plain(getattr(record, name)) for name in _names(kind)}
-
-
-@cache
-def _names(record_type: Any) -> tuple[str, ...]:
-    return tuple(field.name for field in dataclasses.fields(record_type))
 
 
 def to_table(record_type: type[Record], rows: Iterable[Record]) -> pa.Table:
     """Records to an arrow table with the record's schema."""
     kind: Any = record_type
-    return pa.Table.from_pylist([to_row(row) for row in rows], schema=arrow_schema(kind))
+    schema = arrow_schema(kind)
+    return pa.Table.from_arrays(_to_columns(list(schema), list(rows)), schema=schema)
 
 
-def _reader(annotation: Any) -> Callable[[Any], Any] | None:
-    """What makes a value of a column a value of a field; None where they are the same, which nearly all are."""
-    if isinstance(annotation, type) and issubclass(annotation, Enum):
-        return {member.value: member for member in annotation}.__getitem__
-    if dataclasses.is_dataclass(annotation) and isinstance(annotation, type):
-        return partial(from_row, annotation)
-    origin, args = typing.get_origin(annotation), typing.get_args(annotation)
-    if origin is tuple:
-        entry = _reader(args[0])
-        return tuple if entry is None else lambda values: tuple(map(entry, values))
-    if origin in (types.UnionType, typing.Union):
-        return _reader(next(arg for arg in args if arg is not type(None)))
-    return None
+def _to_columns(fields: Sequence[pa.Field], records: Sequence[Any]) -> list[pa.Array]:
+    return [_to_column(field.type, list(map(attrgetter(field.name), records))) for field in fields]
+
+
+def _to_column(arrow: pa.DataType, values: Sequence[Any]) -> pa.Array:
+    if pa.types.is_struct(arrow):
+        if None not in values:
+            return pa.StructArray.from_arrays(_to_columns(list(arrow), values), fields=list(arrow))
+        return pa.array([_plain(value) for value in values], arrow)
+    try:
+        return pa.array(values, arrow)
+    except UnicodeEncodeError:
+        return pa.array([_plain(value) for value in values], arrow)
 
 
 @cache
-def _readers(record_type: Any) -> dict[str, Callable[[Any], Any]]:
-    """Field to its reader, for those that have one. Looked up once a type: a run reads millions of records."""
-    readers = {name: _reader(annotation) for name, annotation in typing.get_type_hints(record_type).items()}
-    return {name: reader for name, reader in readers.items() if reader}
+def _hints(record_type: Any) -> dict[str, Any]:
+    return typing.get_type_hints(record_type)
 
 
-def from_row(record_type: type[Record], row: dict[str, Any]) -> Record:
-    """A plain dict back to a record."""
-    kind: Any = record_type
-    read = {name: reader(row[name]) for name, reader in _readers(kind).items() if row[name] is not None}
-    return record_type(**{**row, **read})
+def _from_columns(record_type: Any, columns: Iterable[pa.Array], n: int) -> list[Any]:
+    """Records whose slots are filled a column at a time: millions are read, and a frozen `__init__` takes longest."""
+    found = [object.__new__(record_type) for _ in range(n)]
+    for (name, annotation), column in zip(_hints(record_type).items(), columns, strict=True):
+        deque(map(getattr(record_type, name).__set__, found, _from_column(annotation, column)), maxlen=0)
+    return found
+
+
+def _from_column(annotation: Any, column: pa.Array) -> list[Any]:
+    """The values of a field."""
+    origin, args = typing.get_origin(annotation), typing.get_args(annotation)
+    if origin in (types.UnionType, typing.Union):
+        values = _from_column(next(arg for arg in args if arg is not type(None)), column)
+        return [value if valid else None for value, valid in zip(values, column.is_valid().to_pylist(), strict=True)]
+    if origin is tuple:
+        offsets = column.offsets.to_pylist()
+        first = offsets[0]  # Not 0 in a part of a column.
+        values = _from_column(args[0], column.values[first : offsets[-1]])
+        return [tuple(values[start - first : end - first]) for start, end in pairwise(offsets)]
+    if dataclasses.is_dataclass(annotation):
+        return _from_columns(annotation, column.flatten(), len(column))
+    if isinstance(annotation, type) and issubclass(annotation, Enum):
+        return list(map({member.value: member for member in annotation}.__getitem__, column.to_pylist()))
+    return list(column.to_pylist())
 
 
 def from_table(record_type: type[Record], table: pa.Table, *, where: str = "table") -> Iterator[Record]:
@@ -134,18 +144,10 @@ def from_table(record_type: type[Record], table: pa.Table, *, where: str = "tabl
         InputError: the table's schema is not that of the record.
     """
     kind: Any = record_type
-    expected = arrow_schema(kind)
-    if not table.schema.equals(expected):
+    if not table.schema.equals(arrow_schema(kind)):
         raise InputError(
             f"{where}: not a table of {record_type.__name__} (schema version {SCHEMA_VERSION}).",
             "It was made by another version or another tool.",
         )
     for batch in table.to_batches(max_chunksize=4096):
-        columns = [_column(kind, name, batch.column(name).to_pylist()) for name in expected.names]
-        for values in zip(*columns, strict=True):
-            yield record_type(**dict(zip(expected.names, values, strict=True)))
-
-
-def _column(record_type: Any, name: str, values: list[Any]) -> list[Any]:
-    reader = _readers(record_type).get(name)
-    return [None if value is None else reader(value) for value in values] if reader else values
+        yield from _from_columns(kind, batch.columns, batch.num_rows)

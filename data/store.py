@@ -37,6 +37,22 @@ class ShardEntry:
             raise InputError(f"the manifest names '{self.file}', outside its folder.", "Do not use that folder.")
 
 
+@dataclass(frozen=True, slots=True)
+class Only:
+    """The records of a table whose field has one of some values; the others are never made."""
+
+    field: str
+    values: Any
+    """Arrow array."""
+
+    @classmethod
+    def of(cls, field: str, values: Iterable[str]) -> Only:
+        """The records whose `field` is among `values`."""
+        import pyarrow as pa
+
+        return cls(field, pa.array(list(values), pa.string()))
+
+
 def sha256_of(file: Path) -> str:
     """Hexadecimal SHA-256 of a file."""
     with file.open("rb") as stream:
@@ -164,20 +180,36 @@ def write_shard(root: Path, file: str, record_type: type[Record], rows: Iterable
     return ShardEntry(file=file, rows=table.num_rows, sha256=hashlib.sha256(content).hexdigest(), key=key)
 
 
-def read_shard(root: Path, entry: ShardEntry, record_type: type[Record]) -> Iterator[Record]:
+def read_shard(
+    root: Path, entry: ShardEntry, record_type: type[Record], *, only: Only | None = None
+) -> Iterator[Record]:
     """Records of a shard.
+
+    Args:
+        root: of the store.
+        entry: of the shard.
+        record_type: what it holds.
+        only: which of them; all, if none is given.
 
     Raises:
         InputError: the file is missing or is not the one that was written.
     """
+    import pyarrow as pa
+    import pyarrow.compute as pc
     import pyarrow.parquet as pq
 
     from data.schema import from_table
 
     file = root / entry.file
-    if not shard_is_whole(root, entry):
+    content = file.read_bytes() if file.is_file() else b""
+    if hashlib.sha256(content).hexdigest() != entry.sha256:
         raise InputError(f"the shard '{file}' is missing or damaged.", "Run the same command again: it is recomputed.")
-    yield from from_table(record_type, pq.read_table(file), where=str(file))
+    # `read_table` looks for a dataset of many files first, which takes longer than reading a shard.
+    with pq.ParquetFile(pa.BufferReader(content)) as stored:
+        table = stored.read(use_threads=False)
+    if only:
+        table = table.filter(pc.is_in(table[only.field], only.values))
+    yield from from_table(record_type, table, where=str(file))
 
 
 def shard_is_whole(root: Path, entry: ShardEntry) -> bool:

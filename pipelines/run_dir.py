@@ -24,7 +24,7 @@ from typing import IO, Any, Self, TypeVar
 from data.errors import InputError, RunFolderError
 from data.model_folder import weights_revision
 from data.schema import TABLES
-from data.store import ShardEntry, read_shard, seal, set_aside_foreign, shard_is_whole, write_atomic, write_shard
+from data.store import Only, ShardEntry, read_shard, seal, set_aside_foreign, shard_is_whole, write_atomic, write_shard
 from pipelines.journal import JOURNAL, Journal
 from pipelines.recipe import Recipe
 from pipelines.run_guard import (
@@ -170,8 +170,13 @@ class RunFolder:
         """The records of one shard; none if it is not there."""
         return list(self.read_unit(table, name)) if self._entry(table, name) else []
 
-    def read_unit(self, table: str, name: str) -> Iterator[Any]:
+    def read_unit(self, table: str, name: str, *, only: Only | None = None) -> Iterator[Any]:
         """The records of one shard.
+
+        Args:
+            table: of the records.
+            name: of the unit.
+            only: which of them.
 
         Raises:
             InputError: it is not there, or damaged.
@@ -179,7 +184,7 @@ class RunFolder:
         entry = self._entry(table, name)
         if entry is None:
             raise InputError(f"'{self.root}' has no shard '{table}/{name}'.", "Run the command again: it is computed.")
-        yield from read_shard(self.root, entry, TABLES[table])
+        yield from read_shard(self.root, entry, TABLES[table], only=only)
 
     def units(self, table: str, prefix: str = "") -> list[str]:
         """Names of the units of a table that begin with `prefix`, in order."""
@@ -187,6 +192,11 @@ class RunFolder:
         names = (name.partition("/")[2] for name in self._manifest["shards"] if name.startswith(start))
         # Places have five digits or more.
         return sorted(names, key=lambda name: (len(name), name))
+
+    def n_rows(self, table: str, prefix: str = "") -> int:
+        """Stored records of a table, or of the units whose names begin with `prefix`."""
+        shards = self._manifest["shards"]
+        return sum(shards[f"{table}/{name}"]["rows"] for name in self.units(table, prefix))
 
     def has_unit(self, table: str, name: str, key: str) -> bool:
         """Whether a shard is there, whole, and was computed from `key`."""
@@ -218,10 +228,10 @@ class RunFolder:
             self._save()
             self._set_foreign_aside()
 
-    def table(self, table: str, prefix: str = "") -> Iterator[Any]:
+    def table(self, table: str, prefix: str = "", *, only: Only | None = None) -> Iterator[Any]:
         """Records of a table whose unit names begin with `prefix`, shard by shard in the order of their names."""
         for name in self.units(table, prefix):
-            yield from self.read_unit(table, name)
+            yield from self.read_unit(table, name, only=only)
 
     def checkpoint(self, name: str, key: str, make: Callable[[Path], dict[str, Any]]) -> dict[str, Any]:
         """A trained model in `checkpoints/<name>`: its manifest entry, made by `make(folder)` if it is not there."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import random
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
@@ -76,18 +76,9 @@ def mentions_hint(text: str, problem: Problem) -> bool:
     return bool(hint_phrase(text, problem))
 
 
-def failed_problems(problems: Iterable[Problem], statuses: Mapping[str, Sequence[Status]]) -> Iterator[Problem]:
-    """Problems with no right sample; one with nothing but undecided checks did not fail.
-
-    Args:
-        problems: in order.
-        statuses: problem id to the verdicts of its samples.
-    """
-    for problem in problems:
-        found = statuses.get(problem.id, ())
-        decided = [status for status in found if status is not Status.UNDECIDED]
-        if decided and Status.CORRECT not in decided:
-            yield problem
+def has_failed(statuses: Collection[Status]) -> bool:
+    """Whether none of a problem's samples is right; with nothing but undecided checks it did not fail."""
+    return Status.CORRECT not in statuses and any(status is not Status.UNDECIDED for status in statuses)
 
 
 def is_drawn(problem: Problem, config: RationalizationConfig, seed: int, round_: int) -> bool:

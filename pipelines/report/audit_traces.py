@@ -17,6 +17,7 @@ from data.ids import derive_seed
 from data.records import Origin, Problem, Rationale, Status, StepLabel, StepScores, Verdict
 from data.run_records import LeakReport, Selection
 from data.sources.base import RowError
+from data.store import Only
 from pipelines.evaluation.folder import is_evaluation
 from pipelines.report.judged import JUDGED, reading_of, sure_labels
 from pipelines.run_dir import RunFolder
@@ -63,8 +64,7 @@ class AuditTraces:
 def read_traces(runs: Sequence[RunFolder], limit: int) -> AuditTraces:
     """About `limit` traces of one or two folders, over problems that are drawn by hash."""
     found = AuditTraces()
-    n_rows = sum(entry["rows"] for run in runs for name, entry in run.manifest["shards"].items()
-                 if name.startswith("rationales/"))  # fmt: skip
+    n_rows = sum(run.n_rows("rationales") for run in runs)
     share = min(1.0, _SEEN * limit / max(1, n_rows))
     owners = [_owners(run, share) for run in runs]
     found.total = sum(map(len, owners)) if share == 1 else n_rows
@@ -74,9 +74,7 @@ def read_traces(runs: Sequence[RunFolder], limit: int) -> AuditTraces:
     wanted = _drawn(owners, interest, limit)
     order = {key: place for place, key in enumerate(wanted)}
     for run in runs:
-        for problem in run.table("problems"):
-            if problem.id in order:
-                found.problems[problem.id] = problem
+        found.problems |= {row.id: row for row in run.table("problems", only=Only.of("id", wanted))}
         found.traces += _traces(run, found.problems)
     found.problems = {key: found.problems[key] for key in wanted}
     for trace in found.traces:
@@ -96,7 +94,7 @@ def _owners(run: RunFolder, share: float) -> dict[str, str]:
         share: of the problems that may be shown, besides those that a scorer was tried on.
     """
     tried = set(_tried(run)) if share < 1 else set()
-    always = {row.problem_id for row in run.table("rationales") if row.id in tried} if tried else tried
+    always = {row.problem_id for row in run.table("rationales", only=Only.of("id", tried))} if tried else tried
     return {
         row.id: row.problem_id
         for row in run.table("rationales")
@@ -107,9 +105,9 @@ def _owners(run: RunFolder, share: float) -> dict[str, str]:
 def _add_interest(interest: dict[str, int], run: RunFolder, owners: Mapping[str, str]) -> None:
     """Problem id to 0 where there is something to be seen, to 1 where an answer is wrong."""
     ranks = {Status.CORRECT: 2, Status.INCORRECT: 1, Status.NO_ANSWER: 1, Status.UNDECIDED: 0}
-    for row in run.table("verdicts"):
-        if owner := owners.get(row.rationale_id):
-            interest[owner] = min(ranks[row.status], interest.get(owner, 2))
+    for row in run.table("verdicts", only=Only.of("rationale_id", owners)):
+        problem_id = owners[row.rationale_id]
+        interest[problem_id] = min(ranks[row.status], interest.get(problem_id, 2))
     for key in chain(_tried(run), (key for key, names in _leaks(run) if names)):
         if owner := owners.get(key):
             interest[owner] = 0
@@ -140,25 +138,24 @@ def _drawn(owners: Sequence[Mapping[str, str]], interest: Mapping[str, int], lim
 
 
 def _traces(run: RunFolder, problems: Mapping[str, Problem]) -> list[AuditTrace]:
-    rows = {row.id: row for row in run.table("rationales") if row.problem_id in problems}
-    verdicts = {row.rationale_id: row for row in run.table("verdicts") if row.rationale_id in rows}
+    rows = {row.id: row for row in run.table("rationales", only=Only.of("problem_id", problems))}
+    theirs = Only.of("rationale_id", rows)
+    verdicts = {row.rationale_id: row for row in run.table("verdicts", only=theirs)}
     # A rationale that was replayed has a selection for each round; the last one is where it ended.
-    selections = {row.rationale_id: row for row in run.table("selections") if row.rationale_id in rows}
+    selections = {row.rationale_id: row for row in run.table("selections", only=theirs)}
     name = run.root.resolve().name
     traces = {key: AuditTrace(name, row, verdicts.get(key), selections.get(key)) for key, row in rows.items()}
     label: StepLabel
-    for label in run.table("step_labels"):
-        if trace := traces.get(label.rationale_id):
-            values = trace.labels.setdefault(label.source, [None] * len(trace.rationale.steps))
-            values[label.step] = label.value
+    for label in run.table("step_labels", only=theirs):
+        steps = traces[label.rationale_id].rationale.steps
+        traces[label.rationale_id].labels.setdefault(label.source, [None] * len(steps))[label.step] = label.value
     scores: StepScores
     tried, reading = set(_tried(run)), reading_of(run)
-    for scores in run.table("step_scores"):
-        if trace := traces.get(scores.rationale_id):
-            scorer = _short_name(scores.scorer)
-            trace.scores[scorer] = list(scores.scores)
-            if reading and scores.rationale_id in tried:
-                trace.readings[scorer] = reading
+    for scores in run.table("step_scores", only=theirs):
+        scored, scorer = traces[scores.rationale_id], _short_name(scores.scorer)
+        scored.scores[scorer] = list(scores.scores)
+        if reading and scores.rationale_id in tried:
+            scored.readings[scorer] = reading
     for key, names in _leaks(run):
         if trace := traces.get(key):
             trace.leaks = names

@@ -11,10 +11,12 @@ from pipelines.progress import say
 from pipelines.report.audit import write_audit
 from pipelines.report.figures import ppo_figures, result_figures
 from pipelines.report.prm_figures import prm_figures
-from pipelines.report.summary import PPO, Summary, last_promoted, summarize
+from pipelines.report.summary import PPO, PREFERENCE, Summary, last_promoted, summarize
 from pipelines.run_dir import RunFolder
 from star.promotion import sign_test
 from verifiers.metrics import Interval
+
+_LOSSES = {"dpo": "DPO", "step_dpo": "Step-DPO", "cpl": "CPL"}
 
 TEMPLATE = Path(__file__).parent / "report.html.jinja"
 
@@ -46,12 +48,13 @@ def verdict_line(summary: Summary) -> str:
     return f"Held-out accuracy {what}went from {percent(base.mean)} to {percent(after.mean)}: {_points(gain)}"
 
 
-def ppo_line(summary: Summary) -> str:
-    """One sentence on what PPO bought; empty without it."""
-    if summary.ppo_gain is None:
+def policy_line(summary: Summary, arm: str) -> str:
+    """One sentence on what PPO or a preference baseline bought; empty without it."""
+    if arm not in summary.policy_gains:
         return ""
-    after = next(interval for place, interval in summary.accuracy.items() if place[0] == PPO and place[2] == "all")
-    return f"PPO took the last promoted policy to {percent(after.mean)}: {_points(summary.ppo_gain)}"
+    name = "PPO" if arm == PPO else _LOSSES[summary.notes[PREFERENCE]["loss"]]
+    after = next(interval for place, interval in summary.accuracy.items() if place[0] == arm and place[2] == "all")
+    return f"{name} took the last promoted policy to {percent(after.mean)}: {_points(summary.policy_gains[arm])}"
 
 
 def prm_line(summary: Summary) -> str:
@@ -67,8 +70,9 @@ def prm_line(summary: Summary) -> str:
 
 
 def leads(summary: Summary) -> list[str]:
-    """What the first screen says: what the rounds, the PRM and PPO bought."""
-    return [line for line in (verdict_line(summary), prm_line(summary), ppo_line(summary)) if line]
+    """What the first screen says: what the rounds, the PRM, the preference baseline and PPO bought."""
+    policies = [policy_line(summary, arm) for arm in (PREFERENCE, PPO)]
+    return [line for line in (verdict_line(summary), prm_line(summary), *policies) if line]
 
 
 def _points(gain: Interval) -> str:

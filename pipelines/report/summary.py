@@ -23,7 +23,7 @@ from pipelines.report.fates import Fates, ToRead, Trace
 from pipelines.report.judged import JudgedSet, judge_prm
 from pipelines.run_dir import RunFolder
 from pipelines.stages.kept import rounds_of, stored_round
-from pipelines.stages.problems import StoredProblems, split_dev
+from pipelines.stages.problems import split_dev, stored_problems
 from star.leaks import LeakRates, leak_rates
 from star.rationalize import HintSwap, hint_swap
 from star.selection import Diversity
@@ -75,8 +75,9 @@ class Summary:
     """(arm, round) to how many ways to an answer the policy that the round sampled from knew."""
     ppo: list[PpoIteration] = field(default_factory=list)
     """The iterations of PPO, in order."""
-    ppo_gain: Interval | None = None
-    """Policy after PPO minus the policy that it began with on the target difficulties, paired."""
+    policy_gains: dict[str, Interval] = field(default_factory=dict)
+    """`ppo` or `preference` to the policy after it minus the policy that it began with on the target difficulties,
+    paired."""
     near_misses: Counter[tuple[str, str]] = field(default_factory=Counter)
     """(mode, kind of slip) to near-misses."""
     labels: dict[str, Counter[float]] = field(default_factory=dict)
@@ -114,8 +115,7 @@ def summarize(run: RunFolder, *, samples: int = 4) -> Summary:
         notes=run.manifest["notes"],
         trainings=run.manifest["checkpoints"],
     )
-    n_train = sum(1 for _ in run.table("problems", "train"))
-    train, dev = split_dev(StoredProblems(run, "train", n_train), recipe)
+    train, dev = split_dev(stored_problems(run, "train"), recipe)
     summary.n_dev, sizes = len(dev), Counter(problem.difficulty for problem in train)
     summary.promotions = {(row.arm, row.round): row for row in run.table("promotions")}
     _add_accuracy(summary, run, set(sizes))
@@ -165,9 +165,10 @@ def _add_accuracy(summary: Summary, run: RunFolder, levels: set[str]) -> None:
         summary.gain = _gain(marks[last], marks[BASE, 0])
         pairs = [(marks[last][key], mark) for key, mark in marks[BASE, 0].items() if key in marks[last]]
         summary.flips = (pairs.count((1.0, 0.0)), pairs.count((0.0, 1.0)))
-    after = max((place for place in marks if place[0] == PPO), default=None)
-    if last and after:
-        summary.ppo_gain = _gain(marks[after], marks[last])
+    for arm in (PREFERENCE, PPO):
+        after = max((place for place in marks if place[0] == arm), default=None)
+        if last and after:
+            summary.policy_gains[arm] = _gain(marks[after], marks[last])
 
 
 def _gain(after: dict[str, float], before: dict[str, float]) -> Interval:

@@ -24,7 +24,7 @@ from pipelines.stages.sampling import CODE_VERSION, Context, Draw, Drawn, Proble
 from pipelines.stages.training import Training
 from star.balance import Setting, balance_scores, best_setting
 from star.promotion import decide_promotion, has_plateaued
-from star.rationalize import failed_problems, hint_of, is_drawn
+from star.rationalize import hint_of, is_drawn
 from star.selection import Diversity, copies, diversity, pass_rates, replayed, select
 
 STAR = "star"
@@ -147,17 +147,15 @@ class Arm:
         (samples,) = current.draws
         shown = wrong_hint_problems(self.context.recipe, draw)
         failed = shown.watch(self._failed(current.number, samples))
-        current.draws.append(sample(self.context, policy, draw, failed, samples.failed))
+        current.draws.append(sample(self.context, policy, draw, failed, sum(samples.failures)))
         show_wrong_hints(self.context, policy, draw, shown.found())
 
     def _failed(self, number: int, samples: Drawn) -> Iterator[Problem]:
         """The problems to be rationalized."""
         recipe = self.context.recipe
-        for group in by_problem(self.train, samples):
-            statuses = [verdict.status for verdict in group.verdicts.values()]
-            for problem in failed_problems([group.problem], {group.problem.id: statuses}):
-                if hint_of(problem) and is_drawn(problem, recipe.rationalization, recipe.seed, number):
-                    yield problem
+        for problem, has_failed in zip(self.train, samples.failures, strict=True):
+            if has_failed and hint_of(problem) and is_drawn(problem, recipe.rationalization, recipe.seed, number):
+                yield problem
 
     def _selected(self, policy: Policy, current: Round) -> Iterator[tuple[list[Rationale], Mapping[str, Verdict]]]:
         """Test for leaks, select, hold what is trained on; gives rationales and verdicts of each shard of problems."""

@@ -21,7 +21,7 @@ from data.decontamination import CONTAMINATION
 from data.hash_index import HashIndex
 from data.lineage import model_node, row_node
 from data.records import Kind, Problem, Rationale, StepLabel
-from data.store import table_bytes, write_atomic
+from data.store import Only, table_bytes, write_atomic
 from pipelines.curation.lineage import quarantined_nodes
 from pipelines.run_dir import RunFolder
 from pipelines.stages.kept import SHARD, Kept, kept_rows
@@ -156,7 +156,7 @@ def near_miss_rows(run: RunFolder) -> Iterator[dict[str, Any]]:
     # By id: shards of before a quarantine may hold some of them once more.
     rows = {row.id: row for row in run.table("rationales", "near_miss-") if row_node(row.id) not in bad}
     owners = {row.problem_id for row in rows.values()}
-    problems = {problem.id: problem for problem in run.table("problems", "train") if problem.id in owners}
+    problems = {problem.id: problem for problem in run.table("problems", "train", only=Only.of("id", owners))}
     for row in rows.values():
         yield _shared(problems[row.problem_id], row, labels[row.id]) | {"made_by": row.made_by.sampling}
 

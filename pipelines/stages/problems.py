@@ -182,8 +182,12 @@ def load_problems(run: RunFolder, recipe: Recipe) -> tuple[StoredProblems, Store
         if not all(_is_stored(run, split, key) for split, key in keys.items()):
             _read_and_store(run, recipe, keys)
         run.drop_stale("problems")
-    sizes = run.manifest["notes"][_SIZES]
-    return StoredProblems(run, "train", sizes["train"]), StoredProblems(run, "test", sizes["test"])
+    return stored_problems(run, "train"), stored_problems(run, "test")
+
+
+def stored_problems(run: RunFolder, split: str) -> StoredProblems:
+    """What a run has read of a split."""
+    return StoredProblems(run, split, run.n_rows("problems", split))
 
 
 def _is_stored(run: RunFolder, split: str, key: str) -> bool:

@@ -29,7 +29,7 @@ from pipelines.stages.drawing import Shard, draw_shards
 from pipelines.stages.policy import Policy
 from pipelines.stages.verification import check_rationales, check_texts, final_answer
 from star.generation import Completion, Request, SamplingParams
-from star.rationalize import hint_of
+from star.rationalize import has_failed, hint_of
 
 CODE_VERSION = version("stepstar")
 
@@ -114,8 +114,8 @@ class Drawn:
     n: int = 0
     right: int = 0
     undecided: int = 0
-    failed: int = 0
-    """Problems with a decided sample and no right one."""
+    failures: bytearray = field(default_factory=bytearray)
+    """Of each problem, in order: 1 if it has a decided sample and no right one."""
 
     def __len__(self) -> int:
         return self.n
@@ -129,8 +129,7 @@ class Drawn:
         self.n += len(statuses)
         self.right += statuses.count(Status.CORRECT)
         self.undecided += statuses.count(Status.UNDECIDED)
-        for of_problem in batched(statuses, self.samples):
-            self.failed += Status.CORRECT not in of_problem and set(of_problem) != {Status.UNDECIDED}
+        self.failures.extend(map(has_failed, batched(statuses, self.samples)))
         return f"accepted {self.right / max(1, self.n):.0%}"
 
 

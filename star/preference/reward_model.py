@@ -8,7 +8,8 @@ the reference's own responses have mean 0. It is stored as an ordinary transform
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
@@ -121,13 +122,28 @@ def build_reward_model(path: str, *, revision: str | None = None, seed: int) -> 
     from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
     tokenizer = AutoTokenizer.from_pretrained(path, revision=revision)
-    model = AutoModelForSequenceClassification.from_pretrained(
-        path, revision=revision, num_labels=1, dtype=torch.float32, use_safetensors=True
-    )
+    with _quietly():
+        model = AutoModelForSequenceClassification.from_pretrained(
+            path, revision=revision, num_labels=1, dtype=torch.float32, use_safetensors=True
+        )
     torch.manual_seed(seed)
     torch.nn.init.normal_(model.score.weight, std=(model.score.weight.shape[1] + 1) ** -0.5)
     model.config.pad_token_id = pad_id(tokenizer)
     return RewardModel(model.eval(), tokenizer)
+
+
+@contextmanager
+def _quietly() -> Iterator[None]:
+    """No table on the screen that says that the head's weights are new, and no bar."""
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()
+    before = logging.get_verbosity()
+    logging.set_verbosity_error()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(before)
 
 
 def load_reward_model(folder: Path) -> RewardModel:

@@ -76,6 +76,19 @@ def test_only_what_may_not_apply_may_be_null() -> None:
     assert list(from_table(LeakReport, to_table(LeakReport, [report]))) == [report]
 
 
+def test_a_table_of_several_batches_gives_back_every_row() -> None:
+    problem = Problem.create(prompt="p", answer="1")
+    rows = [dataclasses.replace(problem, id=str(place), choices=("a", "b", "c")[: place % 4]) for place in range(9000)]
+    assert list(from_table(Problem, to_table(Problem, rows))) == rows
+    assert list(from_table(Problem, to_table(Problem, rows)[4095:8200])) == rows[4095:8200]
+
+
+def test_nested_records_that_are_missing_stay_beside_those_that_are_there() -> None:
+    full = example(LeakReport)
+    rows = [full, dataclasses.replace(full, gap=None), full]
+    assert list(from_table(LeakReport, to_table(LeakReport, rows))) == rows
+
+
 def test_a_foreign_table_is_refused_by_name() -> None:
     with pytest.raises(InputError, match="not a table of Problem"):
         list(from_table(Problem, pa.table({"id": ["a"]}), where="x.parquet"))

@@ -10,7 +10,7 @@ from data.prompts import PromptTemplate
 from data.records import FinishReason, Kind, Origin, Problem, Provenance, Rationale, Status, Verdict
 from star.rationalize import (
     RationalizationConfig,
-    failed_problems,
+    has_failed,
     hint_of,
     hint_swap,
     is_drawn,
@@ -79,13 +79,10 @@ def test_the_cap_holds_a_problem_and_does_not_depend_on_the_order(problem: Probl
 
 
 def test_only_problems_without_a_right_sample_failed() -> None:
-    problems = [Problem.create(prompt=name, answer="1") for name in "abcd"]
-    statuses = {
-        problems[0].id: [Status.INCORRECT, Status.CORRECT],
-        problems[1].id: [Status.INCORRECT, Status.UNDECIDED],
-        problems[2].id: [Status.UNDECIDED],
-    }
-    assert [row.prompt for row in failed_problems(problems, statuses)] == ["b"]
+    assert has_failed([Status.INCORRECT, Status.UNDECIDED])
+    assert not has_failed([Status.INCORRECT, Status.CORRECT])
+    assert not has_failed([Status.UNDECIDED])
+    assert not has_failed([])
 
 
 def test_the_share_p_is_drawn_by_hash() -> None:

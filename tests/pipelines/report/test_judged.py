@@ -13,13 +13,14 @@ from data.run_records import PpoIteration
 from pipelines.recipe import load_recipe
 from pipelines.report.figures import ppo_figures
 from pipelines.report.judged import HELD_OUT, TEST, JudgedSet, JudgedStep, held_out_rationales, judge_prm, sure_labels
-from pipelines.report.page import prm_line
+from pipelines.report.page import policy_line, prm_line
 from pipelines.report.prm_figures import prm_figures
 from pipelines.report.summary import Summary
 from pipelines.run_dir import RunFolder
 from prm.aggregate import Reading
 from prm.model_config import PrmConfig, write_config
 from tests.pipelines.audit_folders import problem, rationale, verdict
+from verifiers.metrics import Interval
 
 
 def steps(*marks: tuple[bool, float]) -> list[JudgedStep]:
@@ -135,3 +136,13 @@ def test_the_prm_is_judged_on_the_test_problems_and_those_held_out_of_its_traini
     assert {name: len(one.steps) for name, one in found.items()} == {TEST: 3, HELD_OUT: 3}
     assert {name: (one.false_alarms, one.misses) for name, one in found.items()} == {TEST: (2, 0), HELD_OUT: (2, 0)}
     assert found[TEST].first_errors == [(-1, 0), (0, 0)]
+
+
+def test_what_a_preference_baseline_bought_is_said_by_its_name_and_with_its_interval() -> None:
+    summary = Summary("", "", notes={"preference": {"loss": "step_dpo"}})
+    assert policy_line(summary, "preference") == ""
+    summary.accuracy["preference", 2, "all"] = Interval(mean=0.733, low=0.68, high=0.78)
+    summary.policy_gains["preference"] = Interval(mean=-0.06, low=-0.107, high=-0.017)
+    assert policy_line(summary, "preference").startswith(
+        "Step-DPO took the last promoted policy to 73.3 %: -6.0 points (95 % interval -10.7 to -1.7"
+    )

@@ -13,7 +13,7 @@ from data.model_folder import weights_revision
 from data.prompts import PromptTemplate
 from data.records import Kind, Problem, Provenance, Status, Verdict
 from pipelines.recipe import load_recipe
-from pipelines.report.page import ppo_line
+from pipelines.report.page import policy_line
 from pipelines.report.summary import summarize
 from pipelines.run import run_recipe
 from pipelines.run_dir import RunFolder
@@ -157,9 +157,9 @@ def test_a_recipe_for_programs_is_told_so_before_its_rounds() -> None:
 
 
 def test_the_report_says_what_ppo_bought(finished: Path) -> None:
-    summary = summarize(RunFolder.read(finished))
-    assert summary.ppo_gain is not None
-    assert ppo_line(summary)[:40] in (finished / "report.html").read_text()
+    line = policy_line(summarize(RunFolder.read(finished)), "ppo")
+    assert line.startswith("PPO took the last promoted policy to ")
+    assert line[:40] in (finished / "report.html").read_text()
 
 
 def test_a_finished_ppo_is_not_trained_again_nor_its_samples_scored_again(

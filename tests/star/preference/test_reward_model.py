@@ -53,6 +53,12 @@ def test_all_pairs_of_a_prompt_are_compared() -> None:
     assert Group([], [True, True]).better == []
 
 
+def test_a_new_reward_model_is_loaded_without_a_word(capfd: pytest.CaptureFixture[str]) -> None:
+    # transformers prints a table of the weights that are new.
+    build_reward_model(str(EMBEDDED), seed=0)
+    assert capfd.readouterr() == ("", "")
+
+
 def test_right_responses_get_the_higher_reward(
     tiny: LoadedModel, trained: tuple[RewardModel, tuple[float, ...]]
 ) -> None:
