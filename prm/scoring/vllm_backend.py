@@ -40,6 +40,9 @@ _AT_ONCE = 1 << 16
 """Tokens, padding included, whose hidden states are in memory at a time: 1 GiB for a 7B model."""
 
 
+_CPU_CACHE_BYTES = 4 * 2**30
+
+
 class VllmConfig(Config):
     """Settings of the `vllm` backend; they bear vLLM's names."""
 
@@ -52,7 +55,7 @@ class VllmConfig(Config):
     max_num_seqs: int = Field(default=128, ge=1)
     """Most solutions read together."""
     gpu_memory_utilization: float = Field(default=0.9, gt=0, le=1)
-    """Share of the memory that vLLM takes."""
+    """Share of the memory that vLLM takes; on a CPU, unless it is given, 4 GiB of cache instead."""
     kv_cache_memory_bytes: int | None = Field(default=None, ge=1)
     """Size of the key-value cache; None means what the share above leaves."""
     enforce_eager: bool = False
@@ -156,15 +159,18 @@ def _start(folder: Path, readout: Readout, config: VllmConfig) -> Any:
     from vllm.config import PoolerConfig
     from vllm.platforms import current_platform
 
-    dtype = ("float32" if current_platform.is_cpu() else "bfloat16") if config.dtype == "auto" else config.dtype
+    on_cpu, options = current_platform.is_cpu(), config.model_dump(exclude={"dtype"}, exclude_none=True)
+    if on_cpu and "gpu_memory_utilization" not in config.model_fields_set:
+        # It would ask for nine tenths of all memory, and not start where another process has more than a tenth.
+        options.setdefault("kv_cache_memory_bytes", _CPU_CACHE_BYTES)
     try:
         return LLM(
             str(folder),
             runner="pooling",
             convert="embed" if readout.head is not None else "auto",
             pooler_config=PoolerConfig(task=readout.task, tok_pooling_type="ALL"),
-            dtype=dtype,
-            **config.model_dump(exclude={"dtype"}, exclude_none=True),
+            dtype=("float32" if on_cpu else "bfloat16") if config.dtype == "auto" else config.dtype,
+            **options,
         )
     except ValueError as error:
         said = " ".join(str(error).split())[:300]

@@ -12,6 +12,8 @@ from data.config import Config
 from data.errors import DependencyError, EngineError, UserError
 from star.generation.base import SamplingParams
 
+_CPU_CACHE_BYTES = 4 * 2**30
+
 
 class VllmConfig(Config):
     """Settings of the `vllm` engine; those that vLLM has too bear its names."""
@@ -23,7 +25,7 @@ class VllmConfig(Config):
     max_model_len: int | None = Field(default=None, ge=1)
     """Longest prompt and completion together, tokens; None means what the model was made for."""
     gpu_memory_utilization: float = Field(default=0.9, gt=0, le=1)
-    """Share of the memory that vLLM takes."""
+    """Share of the memory that vLLM takes; on a CPU, unless it is given, 4 GiB of cache instead."""
     kv_cache_memory_bytes: int | None = Field(default=None, ge=1)
     """Size of the key-value cache; None means what the share above leaves."""
     enforce_eager: bool = False
@@ -77,6 +79,9 @@ def start_vllm(path: str, commit: str | None, config: VllmConfig, batch_size: in
         # A prefill in pieces makes vLLM rewind a sample's generator, which a CPU generator cannot ("does not use
         # offset"); prompts read whole keep each sample's seed.
         options["enable_chunked_prefill"] = False
+        if "gpu_memory_utilization" not in config.model_fields_set:
+            # It would ask for nine tenths of all memory, and not start where another process has more than a tenth.
+            options.setdefault("kv_cache_memory_bytes", _CPU_CACHE_BYTES)
     try:
         return LLM(
             path,

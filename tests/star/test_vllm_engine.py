@@ -36,7 +36,8 @@ def start(**options: object) -> Generator:
 
 @pytest.fixture(scope="module")
 def engine() -> Iterator[Generator]:
-    with closing(start()) as generator:
+    # With a cache of the size that is taken where none is asked for.
+    with closing(start(kv_cache_memory_bytes=None)) as generator:
         yield generator
 
 
