@@ -114,6 +114,8 @@ class PrmStageConfig(PrmTrainingConfig):
     """Share of their problems by which the best weights are chosen and the scores calibrated."""
     samples: int = Field(default=16, ge=2)
     """Samples of each dev and test problem among which it chooses."""
+    outcome_steps: int = Field(default=0, ge=0)
+    """Steps of an outcome model to compare it with, which learns the solutions' final verdicts alone; 0 for none."""
 
 
 class PpoStageConfig(PpoConfig):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -62,17 +63,35 @@ def prm_line(summary: Summary) -> str:
     found = summary.notes.get("best_of_n", {})
     if "gain" not in found:
         return ""
-    row, gain = found["curve"][-1], Interval(**{name: value / 100 for name, value in found["gain"].items()})
+    row = found["curve"][-1]
     return (
         f"Of {row['n']} samples of a held-out problem, the vote weighted by the PRM is right in "
-        f"{percent(row['weighted'] / 100)}, the majority vote in {percent(row['majority'] / 100)}: {_points(gain)}"
+        f"{percent(row['weighted'] / 100)}, the majority vote in {percent(row['majority'] / 100)}: "
+        f"{_points(_stored(found['gain']))}"
     )
 
 
+def outcome_line(summary: Summary) -> str:
+    """One sentence on what the labels of steps bought over the verdicts alone; empty without an outcome model."""
+    found = summary.notes.get("best_of_n", {}).get("outcome")
+    if found is None:
+        return ""
+    return (
+        "Weighted by an outcome model, which was told the verdicts on the same solutions and of no step, that vote is "
+        f"right in {percent(found['curve'][-1]['weighted'] / 100)}; gained by the PRM over it: "
+        f"{_points(_stored(found['gain']))}"
+    )
+
+
+def _stored(gain: Mapping[str, float]) -> Interval:
+    """A gain in percent, its keys in any order, as the share that it is."""
+    return Interval(**{name: value / 100 for name, value in gain.items()})
+
+
 def leads(summary: Summary) -> list[str]:
-    """What the first screen says: what the rounds, the PRM, the preference baseline and PPO bought."""
+    """What the first screen says: what the rounds, the PRM, its labels of steps, a preference baseline and PPO bought."""
     policies = [policy_line(summary, arm) for arm in (PREFERENCE, PPO)]
-    return [line for line in (verdict_line(summary), prm_line(summary), *policies) if line]
+    return [line for line in (verdict_line(summary), prm_line(summary), outcome_line(summary), *policies) if line]
 
 
 def _points(gain: Interval) -> str:

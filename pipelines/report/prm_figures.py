@@ -13,14 +13,20 @@ _SHORT = {TEST: "test samples", HELD_OUT: "held-out, with near-misses"}
 _FEWEST = 5
 """Steps that a point of the reliability diagram stands for; the share of fewer says nothing."""
 _NOWHERE = {"color": "#8d99a6", "dash": "dot", "width": 1}
+_BOUND, _VOTED, _BEST = "dot", "solid", "dash"
 _CHOICES = {
-    "pass_n": ("any is right", "#8d99a6"),
-    "weighted": ("vote weighted by score", "#2e9e5b"),
-    "greedy": ("best by score", "#2f6fdb"),
-    "majority": ("majority", "#d9822b"),
-    "pass_1": ("one at random", "#8a63d2"),
+    "pass_n": ("any is right", "#8d99a6", _BOUND),
+    "weighted": ("vote weighted by PRM", "#2f6fdb", _VOTED),
+    "greedy": ("best by PRM", "#2f6fdb", _BEST),
+    "majority": ("majority", "#d9822b", _VOTED),
+    "pass_1": ("one at random", "#8d99a6", _BOUND),
 }
-"""Column of a best-of-N row to its name and colour, the highest first."""
+"""Column of a best-of-N row to its name, a colour for who judges, and a dash for how it is chosen."""
+_RIVAL = {
+    "weighted": ("vote weighted by outcome model", "#b04fc4", _VOTED),
+    "greedy": ("best by outcome model", "#b04fc4", _BEST),
+}
+"""The same of an outcome model's rows: what differs from the PRM's."""
 
 
 def prm_figures(summary: Summary) -> list[Any]:
@@ -83,19 +89,24 @@ def best_of_n(summary: Summary) -> Any:
     """Accuracy of ways to choose among growing numbers of samples of the test problems."""
     from plotly import graph_objects
 
-    figure, curve = graph_objects.Figure(), summary.notes["best_of_n"]["curve"]
-    for column, (name, colour) in _CHOICES.items():
+    figure, found = graph_objects.Figure(), summary.notes["best_of_n"]
+    sizes, rival = [row["n"] for row in found["curve"]], found.get("outcome")
+    lines = [(style, found["curve"], column) for column, style in _CHOICES.items()]
+    if rival:
+        lines += [(style, rival["curve"], column) for column, style in _RIVAL.items()]
+    for (name, colour, dash), rows, column in lines:
         figure.add_scatter(
-            x=[row["n"] for row in curve],
-            y=[row[column] for row in curve],
+            x=sizes,
+            y=[row[column] for row in rows],
             name=name,
             mode="lines+markers",
-            line={"color": colour, "dash": "dot" if column in ("pass_n", "pass_1") else "solid"},
+            line={"color": colour, "dash": dash},
         )
-    sizes = [row["n"] for row in curve]
-    return layout(
+    layout(
         figure,
         "Choosing among N samples of a test problem",
         xaxis={"title": "samples", "type": "log", "tickvals": sizes},
         yaxis={"title": "% right"},
     )
+    # On a phone the legend takes a line for each.
+    return figure.update_layout(height=420)

@@ -1,45 +1,37 @@
 """The PRM of a run: trained on the labels of the run's own rationales, judged on its dev problems, and put to use.
 
 Its labels are those of `pipelines.stages.prm_rows`. It scores the dataset's rationales, and chooses among samples of
-the test problems. Problems whose solutions are programs are left out throughout: their steps have no labels, and two
-programs are never the same answer.
+the test problems, beside a majority vote and, where `prm.outcome_steps` asks for one, an outcome model. Problems whose
+solutions are programs are left out throughout: their steps have no labels, and two programs are never the same answer.
 """
 
 from __future__ import annotations
 
-import math
-from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from data.batching import batched
 from data.errors import UserError
-from data.ids import content_id, derive_seed
-from data.model_folder import weights_revision
+from data.ids import content_id
 from data.records import Kind, Problem, Rationale, Status, StepScores
-from pipelines.progress import say, track
 from pipelines.report.judged import JUDGED, held_out_rationales
 from pipelines.stages.kept import SHARD, kept_rationales
 from pipelines.stages.policy import Policy
 from pipelines.stages.prm_rows import run_labels
+from pipelines.stages.prm_training import OUTCOME_MODEL, PRM, PrmTraining, outcome_config, prm_seed
 from pipelines.stages.sampling import CODE_VERSION, Context, Draw, sample
-from prm import load_scorer
-from prm.labels import LabelledSolution
+from prm.aggregate import Reading
+from prm.evaluation import BestOfN, Candidate, best_of_n_curve, choose
 from prm.scoring.base import ScoreItem, Scorer
-from prm.training_state import TrainingState
 from verifiers.metrics import Interval, paired_interval
 
 if TYPE_CHECKING:
-    from prm.evaluation import BestOfN
-    from prm.model import LoadedPrm
-    from prm.training import PrmTrainingReport
     from prm.training_fit import Sample
-    from prm.training_rows import TrainingRow
 
-PRM = "prm"
+Scored = tuple[Sequence[Sequence[Candidate]], Reading]
+"""Candidates of each problem with their scores, and how these are read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +52,7 @@ class PrmStage:
         """
         from prm.training_rows import split_by_problem
 
-        run = self.context.run
+        run, config = self.context.run, self.context.recipe.prm
         # Samples to choose from: of the dev problems to fit the reading by, of the test problems to report.
         dev, test = (self._candidates(place, problems) for place, problems in enumerate((self.dev, self.test)))
         self.start.release()
@@ -71,20 +63,15 @@ class PrmStage:
                 "Look at the samples, or run anew with prm.enabled=false.",
             )
         run.note("label_agreement", agreement)
-        key, config = self._key(solutions, dev), self.context.recipe.prm
-        state = TrainingState(
-            run.root / "checkpoints" / f"{PRM}.training.safetensors", key=key, every_s=config.save_every_s
-        )
-        with run.stage("prm · train"):
-            run.checkpoint(PRM, key, lambda folder: self._make(folder, solutions, dev, state))
-        if not run.dry:
-            state.clear()
-        scorer = load_scorer(str(run.root / "checkpoints" / PRM))
+        training = PrmTraining(self.context, self.start, PRM, config, solutions, dev)
+        scorer, outcome = training.run(), None
+        if config.outcome_steps:
+            outcome = replace(training, name=OUTCOME_MODEL, config=outcome_config(config)).run()
         with run.stage("prm · score"):
             self._score(scorer, PRM, kept_rationales(run, "star"))
-            _, held = split_by_problem(solutions, config.dev_share, seed=self._seed)
+            _, held = split_by_problem(solutions, config.dev_share, seed=prm_seed(self.context))
             self._score(scorer, JUDGED, held_out_rationales(run, {row.problem for row in held}))
-            self._report(scorer, test)
+            self._report(scorer, outcome, test)
         return scorer
 
     def _candidates(self, place: int, problems: Sequence[Problem]) -> list[list[Sample]]:
@@ -109,74 +96,6 @@ class PrmStage:
             for problem, group in zip(problems, batched(rows, n), strict=True)
         ]  # fmt: skip
 
-    def _key(self, solutions: Sequence[LabelledSolution], dev: Sequence[Sequence[Sample]]) -> str:
-        texts = (f"{row.id} {row.values}" for row in solutions)
-        chosen = (f"{place} {one}" for place, group in enumerate(dev) for one in group)
-        return content_id("prm", self.start.revision, self.context.recipe.prm.model_dump_json(), CODE_VERSION,
-                          str(self._seed), *texts, "dev", *chosen)  # fmt: skip
-
-    @property
-    def _seed(self) -> int:
-        return derive_seed(self.context.recipe.seed, PRM)
-
-    def _make(
-        self,
-        folder: Path,
-        solutions: Sequence[LabelledSolution],
-        dev: Sequence[Sequence[Sample]],
-        state: TrainingState,
-    ) -> dict[str, Any]:
-        from prm.encode import EncoderConfig
-        from prm.model import build_prm, save_prm
-        from prm.training_fit import fit_prm
-        from prm.training_rows import split_by_problem
-
-        config, seed = self.context.recipe.prm, self._seed
-        loaded = build_prm(self.start.path, config.model, EncoderConfig(), seed=seed, revision=self.start.hub_revision)
-        loaded.config = loaded.config.model_copy(update={"base_model": self.start.name})
-        train, held = split_by_problem(solutions, config.dev_share, seed=seed)
-        # Where a solution goes wrong of which only the outcome is known, nobody can say.
-        held = [row for row in held if row.is_labelled]
-        report = self._train(loaded, train, held, state)
-        fit_prm(loaded, held, [group for group in dev if group])
-        save_prm(loaded, folder)
-        return {
-            "steps": report.steps,
-            "rows": report.rows,
-            "tokens": report.tokens,
-            "losses": [report.losses[0], report.losses[-1]],
-            "parent": self.start.revision,
-            "parent_name": self.start.name,
-            "sources": dict(Counter(row.source for row in train)),
-            "blessed": loaded.config.blessed,
-            "quality": _quality(loaded, held),
-            "revision": weights_revision(folder),
-        }
-
-    def _train(
-        self,
-        loaded: LoadedPrm,
-        train: Sequence[LabelledSolution],
-        dev: Sequence[LabelledSolution],
-        state: TrainingState,
-    ) -> PrmTrainingReport:
-        from prm.training import train_prm
-
-        config, rows, held = self.context.recipe.prm, self._rows(loaded, train), self._rows(loaded, dev)
-        with track("prm · train", config.steps) as bar:
-            return train_prm(loaded, rows, config, seed=self._seed, dev=held, state=state,
-                             on_step=lambda step, _, loss: bar.reach(step, f"loss {loss:.3f}"))  # fmt: skip
-
-    def _rows(self, loaded: LoadedPrm, solutions: Sequence[LabelledSolution]) -> list[TrainingRow]:
-        from prm.training_rows import prepare_rows
-
-        counts: Counter[str] = Counter()
-        rows = prepare_rows(loaded.encoder, solutions, self.context.recipe.prm, counts)
-        del counts["encoded"]
-        if counts:
-            say(f"prm: not trained on: {dict(counts)}")
-        return rows
-
     def _score(self, scorer: Scorer, name: str, rationales: Sequence[Rationale]) -> None:
         """Store the PRM's scores of rationales, in units of that name."""
         run = self.context.run
@@ -190,51 +109,50 @@ class PrmStage:
             key = content_id("score", scorer.revision, CODE_VERSION, *(row.id for row in shard))
             run.unit("step_scores", f"{name}-{place:05d}", key, partial(compute, shard))
 
-    def _report(self, scorer: Scorer, test: Sequence[Sequence[Sample]]) -> None:
+    def _report(self, scorer: Scorer, outcome: Scorer | None, test: Sequence[Sequence[Sample]]) -> None:
         """Note what choosing among samples of the test problems gives; a resumed run does not score them again."""
-        from prm.evaluation import best_of_n_curve, choose
         from prm.training_fit import scored_candidates
 
-        samples, run = [group for group in test if group], self.context.run
-        key = content_id("best of n", scorer.revision, CODE_VERSION, *(str(one) for group in samples for one in group))
-        if not samples or run.manifest["notes"].get("best_of_n", {}).get("key") == key:
+        samples, run, scorers = [group for group in test if group], self.context.run, [scorer]
+        if outcome:
+            scorers.append(outcome)
+        texts = (str(one) for group in samples for one in group)
+        key = content_id("best of n", *(one.revision for one in scorers), CODE_VERSION, *texts)
+        if run.dry or not samples or run.manifest["notes"].get("best_of_n", {}).get("key") == key:
             return
-        groups, n = scored_candidates(scorer, samples), self.context.recipe.prm.samples
-        sizes = sorted({size for size in (1, 2, 4, 8, 16, 32, 64) if size < n} | {n})
-        curve = best_of_n_curve(groups, scorer.reading, sizes)
-        chosen = [choose(group, scorer.reading) for group in groups]
-        gain = paired_interval([row.weighted for row in chosen], [row.majority for row in chosen])
-        run.note("best_of_n", {
-            "key": key, "problems": len(groups), "reading": scorer.reading.model_dump(mode="json"),
-            "curve": [{"n": size, **_rounded(row)} for size, row in curve.items()], "gain": _rounded(gain),
-        })  # fmt: skip
+        scored = [(scored_candidates(one, samples), one.reading) for one in scorers]
+        run.note("best_of_n", {"key": key, **choice_facts(self.context.recipe.prm.samples, *scored)})
+
+
+def choice_facts(n: int, prm: Scored, outcome: Scored | None = None) -> dict[str, Any]:
+    """What choosing among up to `n` candidates of a problem gives, in percent of the problems; plain JSON.
+
+    Args:
+        n: the most candidates of a problem.
+        prm: the candidates of each problem as the PRM scores them, and how its scores are read.
+        outcome: the same candidates as an outcome model scores them.
+
+    Returns:
+        `curve`, a row for each number of candidates, and `gain`, vote weighted by the PRM less majority vote, paired;
+        under `outcome` its own `curve`, and `gain`, the PRM's vote less the outcome model's.
+    """
+    groups, reading = prm
+    votes = [choose(group, reading) for group in groups]
+    weighted = [row.weighted for row in votes]
+    facts = {"problems": len(groups), **_curve(n, prm),
+             "gain": _rounded(paired_interval(weighted, [row.majority for row in votes]))}  # fmt: skip
+    if outcome:
+        rivals = [choose(group, outcome[1]).weighted for group in outcome[0]]
+        facts["outcome"] = {**_curve(n, outcome), "gain": _rounded(paired_interval(weighted, rivals))}
+    return facts
+
+
+def _curve(n: int, scored: Scored) -> dict[str, Any]:
+    groups, reading = scored
+    sizes = sorted({size for size in (1, 2, 4, 8, 16, 32, 64) if size < n} | {n})
+    rows = best_of_n_curve(groups, reading, sizes).items()
+    return {"reading": reading.model_dump(mode="json"), "curve": [{"n": size, **_rounded(row)} for size, row in rows]}
 
 
 def _rounded(row: BestOfN | Interval) -> dict[str, float]:
     return {name: round(value, 2) for name, value in row._asdict().items()}
-
-
-def _quality(loaded: LoadedPrm, dev: Sequence[LabelledSolution]) -> dict[str, float | None]:
-    """Step AUC, first-error F1 and calibration error on the labelled dev solutions."""
-    from prm.evaluation import auc, calibration_error, first_error_scores
-    from prm.scoring.implicit import scorer_of
-
-    scorer = scorer_of(loaded)
-    rows = [(row, found.scores) for row, found in zip(dev, scorer.score_batch(dev), strict=True) if found.scores]
-    pairs = [(value, score) for row, scores in rows for value, score in zip(row.values, scores, strict=True)
-             if value is not None]  # fmt: skip
-    values, scores = [value for value, _ in pairs], [score for _, score in pairs]
-    errors = first_error_scores(
-        [row.first_error for row, _ in rows], [scorer.reading.first_error(scores) for _, scores in rows]
-    )
-    return {
-        "solutions": len(rows),
-        "step_auc": _number(auc([value > 0.5 for value in values], scores)),
-        "first_error_f1": _number(errors.f1),
-        "calibration_error": _number(calibration_error(values, scores)),
-    }
-
-
-def _number(value: float) -> float | None:
-    """JSON has no NaN: a figure that cannot be measured, say because every label is right, is none."""
-    return round(value, 4) if math.isfinite(value) else None

@@ -13,7 +13,7 @@ from data.run_records import PpoIteration
 from pipelines.recipe import load_recipe
 from pipelines.report.figures import ppo_figures
 from pipelines.report.judged import HELD_OUT, TEST, JudgedSet, JudgedStep, held_out_rationales, judge_prm, sure_labels
-from pipelines.report.page import policy_line, prm_line
+from pipelines.report.page import leads, outcome_line, policy_line, prm_line
 from pipelines.report.prm_figures import prm_figures
 from pipelines.report.summary import Summary
 from pipelines.run_dir import RunFolder
@@ -83,6 +83,29 @@ def test_the_first_screen_says_what_choosing_by_the_prm_bought_and_how_sure_that
     assert line.endswith("no effect is shown.")
     (figure,) = prm_figures(summary)
     assert {trace.name: list(trace.y) for trace in figure.data}["majority"] == [60.0]
+    assert outcome_line(summary) == ""
+
+
+def test_an_outcome_model_has_curves_of_its_own_and_a_sentence_on_the_first_screen() -> None:
+    row = {"n": 4, "pass_1": 50.0, "majority": 60.0, "greedy": 55.0, "weighted": 62.5, "pass_n": 75.0}
+    other = {"curve": [row | {"greedy": 57.0, "weighted": 61.0}], "gain": {"high": 3.0, "low": 0.5, "mean": 1.5}}
+    summary = Summary("", "")
+    summary.notes["best_of_n"] = {"curve": [row], "gain": {"high": 8.0, "low": -3.0, "mean": 2.5}}
+    (alone,) = prm_figures(summary)
+    summary.notes["best_of_n"]["outcome"] = other
+    (figure,) = prm_figures(summary)
+    drawn = {trace.name: list(trace.y) for trace in figure.data}
+    assert len(alone.data) == 5
+    assert len(drawn) == 7
+    assert drawn["vote weighted by PRM"] == [62.5]
+    assert (drawn["vote weighted by outcome model"], drawn["best by outcome model"]) == ([61.0], [57.0])
+    # No two lines look alike but the bounds above and below, which are dotted.
+    assert len({(trace.line.color, trace.line.dash) for trace in figure.data}) == 6
+    line = outcome_line(summary)
+    assert "right in 61.0 %" in line
+    assert "+1.5 points (95 % interval +0.5 to +3.0" in line
+    assert line.endswith("excludes zero.")
+    assert line in leads(summary)
 
 
 def test_ppo_is_drawn_with_its_gold_reward_step_rewards_kl_and_length() -> None:
