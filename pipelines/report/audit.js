@@ -29,6 +29,7 @@ for (const trace of traces) {
   trace.low = scores.length ? Math.min(...scores) : null;
   trace.odd = disagreement(trace);
   trace.mistakes = Object.values(trace.W ?? {}).flat().sort((a, b) => a - b);
+  trace.missed = trace.mistakes.filter((at) => trace.T[at] === 0);
 }
 const haystack = (trace) => (trace.hay ??= [problems[trace.p].t, problems[trace.p].g, trace.x, trace.id, ...trace.s].join("\n").toLowerCase());
 
@@ -61,12 +62,13 @@ const ORDERS = {
   problem: null,
   score: (a, b) => (a.low ?? 2) - (b.low ?? 2),
   disagree: (a, b) => b.odd - a.odd,
-  mistaken: (a, b) => b.mistakes.length - a.mistakes.length,
+  // A wrong step that goes through does more harm than a right one that is doubted.
+  mistaken: (a, b) => b.missed.length - a.missed.length || b.mistakes.length - a.mistakes.length,
 };
 
 function filter() {
   const found = traces.filter(matches);
-  const kept = $("mistaken").checked ? found.filter((trace) => trace.mistakes.length) : found;
+  const kept = $("mistaken").checked ? distinct(found.filter((trace) => trace.mistakes.length)) : found;
   const order = ORDERS[$("order").value];
   shown.rows = order ? kept.sort(order) : kept;
   const list = document.createDocumentFragment();
@@ -76,6 +78,16 @@ function filter() {
   const left = total > traces.length ? ` of ${total} in the records` : "";
   $("count").textContent = `${shown.rows.length} of ${traces.length} traces${left}${judgement(found)}`;
   select(0);
+}
+
+// One trace of those that say the same of the same problem: they are one mistake, however often it was drawn.
+function distinct(rows) {
+  const groups = new Map();
+  for (const trace of rows) {
+    const key = JSON.stringify([trace.u, trace.p, trace.s]);
+    groups.set(key, [...(groups.get(key) ?? []), trace]);
+  }
+  return [...groups.values()].map((group) => Object.assign(group[0], { times: group.length }));
 }
 
 // How often each scorer is wrong, over the steps whose labels are sure: of what the other filters leave.
@@ -98,7 +110,10 @@ function row(trace, at) {
   element.dataset.at = at;
   const first = make("div", "line");
   first.append(make("span", trace.v, trace.v.replace("_", " ")));
-  if (trace.mistakes.length) first.append(make("span", "odd", ` · PRM wrong at ${trace.mistakes.map((at) => at + 1).join(", ")}`));
+  for (const [does, steps] of [["misses", trace.missed], ["doubts", trace.mistakes.filter((at) => trace.T[at])]]) {
+    if (steps.length) first.append(make("span", "odd", ` · PRM ${does} ${steps.map((at) => at + 1).join(", ")}`));
+  }
+  if ($("mistaken").checked && trace.times > 1) first.append(` · ${trace.times} times`);
   first.append(` · ${trace.o} · round ${trace.r}`);
   if (trace.low !== null) first.append(` · low ${trace.low.toFixed(2)}`);
   if (trace.odd) first.append(make("span", "odd", ` · ${trace.odd} disagree`));
@@ -168,8 +183,8 @@ function step(trace, place, main) {
   const chips = make("div", "chips");
   chips.append(make("span", "soft", `step ${place + 1}`));
   for (const [name, values] of Object.entries(trace.L)) chips.append(chip(name.replace("_", " "), values[place], values[place] === 1 ? "right" : values[place] === 0 ? "wrong" : ""));
-  for (const [name, values] of Object.entries(trace.S)) chips.append(chip(name, values[place], ""));
-  for (const [name, wrong] of Object.entries(trace.W ?? {})) if (wrong.includes(place)) chips.append(make("span", "chip odd", `${name} ${trace.T[place] ? "doubts a right step" : "misses a wrong step"}`));
+  for (const [name, values] of Object.entries(trace.S)) chips.append(chip(name, values[place], "", trace.B?.[name]));
+  for (const [name, wrong] of Object.entries(trace.W ?? {})) if (wrong.includes(place)) chips.append(make("span", "chip odd", `${name} ${trace.T[place] ? "doubts a right step" : "misses a wrong step"}${trace.B[name] === undefined ? "" : `, its line is ${trace.B[name].toFixed(2)}`}`));
   const said = decisions.get(trace.id)?.[place] ?? null;
   if (said !== null) chips.append(make("span", `chip decided ${said ? "right" : "wrong"}`, said ? "you: accepted" : "you: flagged"));
   if (main) {
@@ -184,10 +199,10 @@ function step(trace, place, main) {
   return element;
 }
 
-function chip(name, value, word) {
+function chip(name, value, word, line = 0.5) {
   const none = value === null || value === undefined;
   const text = none ? `${name} –` : `${name} ${word || value.toFixed(2)}`;
-  return make("span", `chip ${none ? "soft" : value >= 0.5 ? "right" : "wrong"}`, text);
+  return make("span", `chip ${none ? "soft" : value >= line ? "right" : "wrong"}`, text);
 }
 
 const KEPT = "stepstar audit " + (traces.length ? traces[0].id + traces.length : "");
@@ -262,7 +277,8 @@ function move(by) {
 
 document.addEventListener("keydown", (event) => {
   if (event.ctrlKey || event.metaKey || event.altKey) return;
-  if (event.target.matches("input, select, textarea")) {
+  // The report's link to a filter puts the focus on its box, which takes no letters.
+  if (event.target.matches("input:not([type=checkbox]), select, textarea")) {
     if (event.key === "Escape") event.target.blur();
     return;
   }
@@ -281,5 +297,6 @@ fillChoices();
 restore();
 // `audit.html#mistaken` opens with that filter set: the report links to it.
 for (const id of TOGGLES) if (location.hash === `#${id}`) $(id).checked = true;
+if ($("mistaken").checked) $("order").value = "mistaken";
 $("mistakes").hidden = !traces.some((trace) => trace.W);
 filter();

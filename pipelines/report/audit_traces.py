@@ -1,8 +1,9 @@
 """The traces of a run or an evaluation for the audit page: each rationale with everything that is known of it.
 
 Whole problems are drawn until there are enough traces, so that samples of one problem stand beside each other: first
-those where something is to be seen (the PRM was tried on them, a check was undecided, a leak test failed), then those
-with wrong answers. Step labels that are not stored are made from what the steps themselves state.
+those where the PRM is mistaken, then where something else is to be seen (it was tried on them, a check was undecided, a
+leak test failed), then those with wrong answers. Step labels that are not stored are made from what the steps
+themselves state.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from data.run_records import LeakReport, Selection
 from data.sources.base import RowError
 from data.store import Only
 from pipelines.evaluation.folder import is_evaluation
-from pipelines.report.judged import JUDGED, reading_of, sure_labels
+from pipelines.report.judged import JUDGED, mistaken_problems, mistakes, reading_of, sure_labels
 from pipelines.run_dir import RunFolder
 from prm.aggregate import Reading
 from prm.labels import label_symbolic
@@ -103,7 +104,10 @@ def _owners(run: RunFolder, share: float) -> dict[str, str]:
 
 
 def _add_interest(interest: dict[str, int], run: RunFolder, owners: Mapping[str, str]) -> None:
-    """Problem id to 0 where there is something to be seen, to 1 where an answer is wrong."""
+    """Problem id to 0 where there is something to be seen, to 1 where an answer is wrong.
+
+    It is below 0 where the PRM is mistaken: -2 if it calls a wrong step right, else -1.
+    """
     ranks = {Status.CORRECT: 2, Status.INCORRECT: 1, Status.NO_ANSWER: 1, Status.UNDECIDED: 0}
     for row in run.table("verdicts", only=Only.of("rationale_id", owners)):
         problem_id = owners[row.rationale_id]
@@ -111,6 +115,9 @@ def _add_interest(interest: dict[str, int], run: RunFolder, owners: Mapping[str,
     for key in chain(_tried(run), (key for key, names in _leaks(run) if names)):
         if owner := owners.get(key):
             interest[owner] = 0
+    if not is_evaluation(run.root):
+        known = set(owners.values())
+        interest.update({owner: -1 - missed for owner, missed in mistaken_problems(run).items() if owner in known})
 
 
 def _tried(run: RunFolder) -> Iterator[str]:
@@ -212,14 +219,10 @@ def _mistakes(trace: AuditTrace, problems: Mapping[str, Problem]) -> dict[str, A
     if not trace.readings:
         return {}
     sure = sure_labels(problems[row.problem_id], row, trace.verdict, trace.labels.get("near_miss"))
-    wrong = {
-        scorer: [
-            at for at, (value, read) in enumerate(zip(sure, reading.read(trace.scores[scorer]), strict=True))
-            if value is not None and (value == 1) != (read >= reading.threshold)
-        ]
-        for scorer, reading in trace.readings.items()
-    }  # fmt: skip
-    return {"T": list(sure), "W": wrong}
+    wrong = {scorer: mistakes(sure, trace.scores[scorer], reading) for scorer, reading in trace.readings.items()}
+    # Where a score is read as it is, the page can say what it should have been.
+    lines = {scorer: reading.threshold for scorer, reading in trace.readings.items() if reading.readout == "level"}
+    return {"T": list(sure), "W": wrong, "B": lines}
 
 
 def _plain_trace(trace: AuditTrace, places: Mapping[str, int]) -> dict[str, Any]:

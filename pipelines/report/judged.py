@@ -178,6 +178,26 @@ def judge_prm(run: RunFolder) -> dict[str, JudgedSet]:
     return {name: JudgedSet(list(found.values()), errors[name]) for name, found in problems.items() if found}
 
 
+def mistaken_problems(run: RunFolder) -> dict[str, bool]:
+    """Problems with a sure label that the PRM gets wrong, to whether it is a wrong step that it calls right."""
+    scores = {row.rationale_id: row.scores for row in run.table("step_scores", f"{JUDGED}-")}
+    reading, found = reading_of(run) if scores else None, dict[str, bool]()
+    for row, values in _labelled(run, scores) if reading else ():
+        assert reading
+        for at in mistakes(values, scores[row.id], reading):
+            found[row.problem_id] = found.get(row.problem_id, False) or values[at] != 1
+    return found
+
+
+def mistakes(values: Values, scores: Sequence[float], reading: Reading) -> list[int]:
+    """The steps whose sure label is not what the scorer's own threshold makes of them."""
+    return [
+        at
+        for at, (value, read) in enumerate(zip(values, reading.read(scores), strict=True))
+        if value is not None and (value == 1) != (read >= reading.threshold)
+    ]
+
+
 def _labelled(run: RunFolder, wanted: Mapping[str, object]) -> Iterator[tuple[Rationale, Values]]:
     """The rationales that have a sure label, each once."""
     verdicts = {row.rationale_id: row for row in run.table("verdicts") if row.rationale_id in wanted}

@@ -54,6 +54,16 @@ def test_a_scorer_is_judged_by_what_it_did_not_learn_from_at_its_own_threshold(t
     assert [trace["W"] for trace in plain["traces"] if "W" in trace] == [{"prm": []}] * 3
 
 
+def test_where_not_all_traces_fit_the_problems_that_the_prm_gets_wrong_come_first(tmp_path: Path) -> None:
+    run = write_run(tmp_path / "run", list("abcdefgh"))
+    # Of the eight problems, on all of which it was tried, it misses the wrong step of every other.
+    missed = [row.rationale_id for at, row in enumerate(run.table("step_scores", "judged-")) if at % 2 == 0]
+    owners = {row.id: row.problem_id for row in run.table("rationales")}
+    found = read_traces([RunFolder.read(run.root)], 8)
+    assert len(found.traces) == 8
+    assert set(found.problems) == {owners[key] for key in missed}
+
+
 def thirty(root: Path) -> tuple[RunFolder, list[Problem]]:
     """A run of thirty problems with one rationale each; a scorer was tried on two of them."""
     run = RunFolder.open(root, load_recipe("quickstart"))

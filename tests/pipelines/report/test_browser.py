@@ -14,12 +14,15 @@ from typing import Any
 
 import pytest
 
+from data.records import Status
 from pipelines.prm.label_files import Unusable, read_label_rows
 from pipelines.prm.labelling import label_from_audit
-from pipelines.report.audit import write_audit
+from pipelines.report.audit import render_audit, write_audit
+from pipelines.report.audit_traces import AuditTrace, AuditTraces
 from pipelines.report.page import write_report
 from pipelines.run_dir import RunFolder
-from tests.pipelines.audit_folders import HOSTILE, write_run
+from prm.aggregate import Reading
+from tests.pipelines.audit_folders import HOSTILE, problem, rationale, verdict, write_run
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
@@ -58,7 +61,7 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 class Visit:
     """A page that is open, and whatever it complained of or asked for."""
 
-    def __init__(self, browser: Any, file: Path, width: int = 1200) -> None:
+    def __init__(self, browser: Any, file: Path, width: int = 1200, anchor: str = "") -> None:
         self.context = browser.new_context(viewport={"width": width, "height": 800}, accept_downloads=True)
         self.page = self.context.new_page()
         self.complaints: list[str] = []
@@ -67,7 +70,7 @@ class Visit:
         self.page.on("pageerror", lambda error: self.complaints.append(f"error: {error}"))
         self.page.on("dialog", lambda dialog: (self.complaints.append(dialog.message), dialog.dismiss()))
         self.page.on("request", lambda request: self.requests.append(request.url))
-        self.page.goto(file.as_uri())
+        self.page.goto(file.as_uri() + anchor)
 
     def count(self) -> int:
         """Traces in the list."""
@@ -82,8 +85,8 @@ class Visit:
 def visit(browser: Any) -> Iterator[Any]:
     opened: list[Visit] = []
 
-    def go(file: Path, width: int = 1200) -> Visit:
-        opened.append(Visit(browser, file, width))
+    def go(file: Path, width: int = 1200, anchor: str = "") -> Visit:
+        opened.append(Visit(browser, file, width, anchor))
         return opened[-1]
 
     yield go
@@ -153,6 +156,35 @@ def test_from_the_report_one_click_leads_to_the_steps_that_the_prm_gets_wrong(
     assert seen.count() == len(HOSTILE) // 2
     assert f"prm misses {half} wrong steps" in page.inner_text("#count")
     assert "misses a wrong step" in page.inner_text(".step.current")
+    assert seen.complaints == []
+
+
+def test_mistakes_of_the_prm_are_listed_once_each_and_the_worst_first(visit: Any, tmp_path: Path) -> None:
+    """Read at its own threshold: 0.55 is a doubt where the line is 0.6."""
+    right, wrong = problem(5), problem(6)
+    rows = [rationale(right, "5+1=6\n6-1=5\n#### 5", seed) for seed in range(2)]
+    rows += [rationale(wrong, "6+1=8\n8-1=7\n#### 7", 2), rationale(right, "5-1=4\n4+1=5\n#### 5", 3)]
+    scores = [[0.55, 0.9, 0.9], [0.55, 0.9, 0.9], [0.9, 0.1, 0.1], [0.9, 0.9, 0.9]]
+    reading = {"prm": Reading(threshold=0.6)}
+    traces = [
+        AuditTrace("run", row, verdict(row, Status.INCORRECT if row.problem_id == wrong.id else Status.CORRECT), None,
+                   {"symbolic": [1.0, 1.0, None]}, {"prm": said}, readings=reading)
+        for row, said in zip(rows, scores, strict=True)
+    ]  # fmt: skip
+    found = AuditTraces({one.id: one for one in (right, wrong)}, traces, len(traces))
+    (tmp_path / "audit.html").write_text(render_audit(found, "mistakes"), encoding="utf-8")
+    seen = visit(tmp_path / "audit.html", anchor="#mistaken")
+    page = seen.page
+    assert seen.count() == 2
+    assert "prm misses 1 of 1 wrong steps and doubts 2 of 9 right ones" in page.inner_text("#count")
+    assert "PRM misses 1" in page.inner_text("#list .row >> nth=0")
+    assert "PRM doubts 1 · 2 times" in page.inner_text("#list .row >> nth=1")
+    page.keyboard.press("j")
+    assert "prm doubts a right step, its line is 0.60" in page.inner_text(".step.current")
+    assert page.locator(".step.current .chip.wrong").inner_text() == "prm 0.55"
+    page.click("#reset")
+    assert seen.count() == 4
+    assert "times" not in page.inner_text("#list")
     assert seen.complaints == []
 
 
