@@ -127,7 +127,7 @@ function select(at) {
   const rows = $("list").children;
   rows[shown.at]?.setAttribute("aria-selected", "false");
   Object.assign(shown, { at: Math.max(0, Math.min(at, shown.rows.length - 1)), step: 0, beside: -1 });
-  if ($("mistaken").checked) shown.step = shown.rows[shown.at]?.mistakes[0] ?? 0;
+  if ($("mistaken").checked) shown.step = shown.rows[shown.at]?.missed[0] ?? shown.rows[shown.at]?.mistakes[0] ?? 0;
   rows[shown.at]?.setAttribute("aria-selected", "true");
   rows[shown.at]?.scrollIntoView({ block: "nearest" });
   draw();

@@ -163,8 +163,8 @@ def test_mistakes_of_the_prm_are_listed_once_each_and_the_worst_first(visit: Any
     """Read at its own threshold: 0.55 is a doubt where the line is 0.6."""
     right, wrong = problem(5), problem(6)
     rows = [rationale(right, "5+1=6\n6-1=5\n#### 5", seed) for seed in range(2)]
-    rows += [rationale(wrong, "6+1=8\n8-1=7\n#### 7", 2), rationale(right, "5-1=4\n4+1=5\n#### 5", 3)]
-    scores = [[0.55, 0.9, 0.9], [0.55, 0.9, 0.9], [0.9, 0.1, 0.1], [0.9, 0.9, 0.9]]
+    rows += [rationale(wrong, "6-1=5\n5+1=8\n#### 8", 2), rationale(right, "5-1=4\n4+1=5\n#### 5", 3)]
+    scores = [[0.55, 0.9, 0.9], [0.55, 0.9, 0.9], [0.5, 0.9, 0.1], [0.9, 0.9, 0.9]]
     reading = {"prm": Reading(threshold=0.6)}
     traces = [
         AuditTrace("run", row, verdict(row, Status.INCORRECT if row.problem_id == wrong.id else Status.CORRECT), None,
@@ -176,8 +176,9 @@ def test_mistakes_of_the_prm_are_listed_once_each_and_the_worst_first(visit: Any
     seen = visit(tmp_path / "audit.html", anchor="#mistaken")
     page = seen.page
     assert seen.count() == 2
-    assert "prm misses 1 of 1 wrong steps and doubts 2 of 9 right ones" in page.inner_text("#count")
-    assert "PRM misses 1" in page.inner_text("#list .row >> nth=0")
+    assert "prm misses 1 of 1 wrong steps and doubts 3 of 10 right ones" in page.inner_text("#count")
+    assert "PRM misses 2 · PRM doubts 1" in page.inner_text("#list .row >> nth=0")
+    assert "prm misses a wrong step" in page.inner_text(".step.current")
     assert "PRM doubts 1 · 2 times" in page.inner_text("#list .row >> nth=1")
     page.keyboard.press("j")
     assert "prm doubts a right step, its line is 0.60" in page.inner_text(".step.current")
