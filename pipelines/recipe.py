@@ -19,7 +19,7 @@ from data.errors import UserError
 from data.run_records import LeakTest
 from pipelines.executors import ExecutorConfig
 from pipelines.overrides import apply_override, checked, read_yaml
-from prm.model_config import ModelForm
+from prm.model_config import ModelForm, OutcomeModelConfig
 from prm.training_config import PrmTrainingConfig
 from star.balance import BalanceConfig
 from star.corruption import CorruptionConfig
@@ -114,8 +114,8 @@ class PrmStageConfig(PrmTrainingConfig):
     """Share of their problems by which the best weights are chosen and the scores calibrated."""
     samples: int = Field(default=16, ge=2)
     """Samples of each dev and test problem among which it chooses."""
-    outcome_steps: int = Field(default=0, ge=0)
-    """Steps of an outcome model to compare it with, which learns the solutions' final verdicts alone; 0 for none."""
+    outcome_model: OutcomeModelConfig = OutcomeModelConfig()
+    """What to compare it with: a model that learns the same solutions' final verdicts alone, if it is given `steps`."""
 
 
 class PpoStageConfig(PpoConfig):

@@ -51,6 +51,13 @@ class ModelForm(Config):
     since a wrong step need not undo what those before it earned; an outcome is learned from the sum alone."""
 
 
+class OutcomeModelConfig(ModelForm):
+    """An outcome model beside a PRM; a `head` on the last step is that of Cobbe et al. (arXiv 2110.14168)."""
+
+    steps: int = Field(default=0, ge=0)
+    """Optimizer steps, batches and learning rate being the PRM's; 0 trains none."""
+
+
 class PrmConfig(Config):
     """The content of `prm.json`."""
 

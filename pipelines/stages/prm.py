@@ -1,7 +1,7 @@
 """The PRM of a run: trained on the labels of the run's own rationales, judged on its dev problems, and put to use.
 
 Its labels are those of `pipelines.stages.prm_rows`. It scores the dataset's rationales, and chooses among samples of
-the test problems, beside a majority vote and, where `prm.outcome_steps` asks for one, an outcome model. Problems whose
+the test problems, beside a majority vote and, where `prm.outcome_model` has steps, an outcome model. Problems whose
 solutions are programs are left out throughout: their steps have no labels, and two programs are never the same answer.
 """
 
@@ -65,7 +65,7 @@ class PrmStage:
         run.note("label_agreement", agreement)
         training = PrmTraining(self.context, self.start, PRM, config, solutions, dev)
         scorer, outcome = training.run(), None
-        if config.outcome_steps:
+        if config.outcome_model.steps:
             outcome = replace(training, name=OUTCOME_MODEL, config=outcome_config(config)).run()
         with run.stage("prm · score"):
             self._score(scorer, PRM, kept_rationales(run, "star"))

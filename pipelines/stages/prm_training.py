@@ -1,7 +1,7 @@
 """The training of a run's PRM, and of the outcome model that it is compared with, on the same solutions.
 
-Both begin as the promoted policy, in the same form, and see the same rows split in the same way; how they are read is
-chosen by the same dev samples. The outcome model is told the final verdict of each solution and of no step.
+Both begin as the promoted policy and see the same rows, split in the same way; how they are read is chosen by the same
+dev samples. The outcome model is told the final verdict of each solution and of no step.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from pipelines.stages.policy import Policy
 from pipelines.stages.sampling import CODE_VERSION, Context
 from prm import load_scorer
 from prm.labels import LabelledSolution
+from prm.model_config import ModelForm
 from prm.scoring.base import Scorer
 from prm.training_state import TrainingState
 
@@ -36,9 +37,9 @@ PRM, OUTCOME_MODEL = "prm", "outcome-model"
 
 def outcome_config(config: PrmStageConfig) -> PrmStageConfig:
     """The settings of the outcome model beside a PRM of these settings."""
-    # A verdict is learned from all steps together, and one label a solution leaves nothing to rank.
-    model = config.model.model_copy(update={"per_step": False})
-    changes = {"target": "outcome", "steps": config.outcome_steps, "model": model, "loss": "cross_entropy"}
+    form = ModelForm(**config.outcome_model.model_dump(exclude={"steps"}))
+    # One label a solution leaves nothing to rank.
+    changes = {"target": "outcome", "steps": config.outcome_model.steps, "model": form, "loss": "cross_entropy"}
     return config.model_copy(update={**changes, "outcome_weight": 0.0})
 
 
@@ -82,7 +83,7 @@ class PrmTraining:
 
     def _key(self) -> str:
         # Whether there is an outcome model makes no other PRM.
-        settings = self.config.model_dump_json(exclude={"outcome_steps"})
+        settings = self.config.model_dump_json(exclude={"outcome_model"})
         texts = (f"{row.id} {row.outcome if self._is_outcome else row.values}" for row in self.solutions)
         chosen = (f"{place} {one}" for place, group in enumerate(self.dev) for one in group)
         return content_id("prm", self.start.revision, settings, CODE_VERSION, str(prm_seed(self.context)), *texts,

@@ -39,7 +39,7 @@ CHANGES = [
     "promotion.dev_share=0.3",
     "threads=1",
     "ppo.enabled=false",
-    "prm={enabled: true, steps: 6, outcome_steps: 4, batch_tokens: 1024, evaluate_every: 2, samples: 4, "
+    "prm={enabled: true, steps: 6, outcome_model: {steps: 4}, batch_tokens: 1024, evaluate_every: 2, samples: 4, "
     "save_every_s: 0, loss: ranking, model: {form: implicit, beta: 1.0, per_step: true}}",
 ]
 
@@ -77,7 +77,7 @@ def test_choosing_by_prm_majority_and_outcome_model_is_as_worked_out_by_hand() -
     assert "outcome" not in choice_facts(3, (prm, Reading()))
 
 
-def test_it_is_of_the_prms_form_and_learns_the_verdicts_on_the_same_solutions(finished: Path) -> None:
+def test_it_begins_as_the_prm_does_and_learns_the_verdicts_on_the_same_solutions(finished: Path) -> None:
     entries = RunFolder.read(finished).manifest["checkpoints"]
     outcome, prm = entries[OUTCOME_MODEL], entries[PRM]
     assert {name: outcome[name] for name in ("rows", "sources", "parent")} == {
@@ -86,8 +86,7 @@ def test_it_is_of_the_prms_form_and_learns_the_verdicts_on_the_same_solutions(fi
     assert (outcome["steps"], prm["steps"]) == (4, 6)
     assert "quality" not in outcome
     config = read_config(finished / "checkpoints" / OUTCOME_MODEL)
-    assert config.model.form == "implicit"
-    assert not config.model.per_step
+    assert (config.model.form, read_config(finished / "checkpoints" / PRM).model.form) == ("head", "implicit")
     assert config.training is not None
     assert (config.training.target, config.training.loss, config.training.steps) == ("outcome", "cross_entropy", 4)
 
@@ -150,9 +149,9 @@ def test_a_run_killed_between_the_two_models_and_amid_the_second_ends_as_if_it_h
 def test_explain_names_it_where_it_is_missing_and_no_other_prm_is_made_without_it(
     finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    explain_run(load_recipe("quickstart", [*CHANGES, "prm.outcome_steps=0"]), finished)
+    explain_run(load_recipe("quickstart", [*CHANGES, "prm.outcome_model.steps=0"]), finished)
     assert "first:  nothing" in capsys.readouterr().out
-    explain_run(load_recipe("quickstart", [*CHANGES, "prm.outcome_steps=5"]), finished)
+    explain_run(load_recipe("quickstart", [*CHANGES, "prm.outcome_model.steps=5"]), finished)
     told = capsys.readouterr().out
     assert f"first:  checkpoint {OUTCOME_MODEL} (stage '{OUTCOME_MODEL} · train'): it was trained from other" in told
 
