@@ -37,10 +37,19 @@ PRM, OUTCOME_MODEL = "prm", "outcome-model"
 
 def outcome_config(config: PrmStageConfig) -> PrmStageConfig:
     """The settings of the outcome model beside a PRM of these settings."""
-    form = ModelForm(**config.outcome_model.model_dump(exclude={"steps"}))
-    # One label a solution leaves nothing to rank.
-    changes = {"target": "outcome", "steps": config.outcome_model.steps, "model": form, "loss": "cross_entropy"}
-    return config.model_copy(update={**changes, "outcome_weight": 0.0})
+    steps = config.outcome_model.steps
+    return config.model_copy(
+        update={
+            "target": "outcome",
+            "outcome_weight": 0.0,
+            # One label a solution leaves nothing to rank.
+            "loss": "cross_entropy",
+            "model": ModelForm(**config.outcome_model.model_dump(exclude={"steps"})),
+            "steps": steps,
+            # As many looks at the dev rows, so that its best weights are found as well as the PRM's.
+            "evaluate_every": max(1, config.evaluate_every * steps // config.steps),
+        }
+    )
 
 
 def prm_seed(context: Context) -> int:

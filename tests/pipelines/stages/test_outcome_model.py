@@ -89,6 +89,8 @@ def test_it_begins_as_the_prm_does_and_learns_the_verdicts_on_the_same_solutions
     assert (config.model.form, read_config(finished / "checkpoints" / PRM).model.form) == ("head", "implicit")
     assert config.training is not None
     assert (config.training.target, config.training.loss, config.training.steps) == ("outcome", "cross_entropy", 4)
+    # The PRM is looked at after 2, 4 and 6 steps.
+    assert config.training.evaluate_every == 1
 
 
 def test_labels_of_steps_do_not_reach_it_but_verdicts_do(finished: Path) -> None:
