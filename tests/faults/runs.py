@@ -42,7 +42,8 @@ RECIPE = (
     "rationalization.wrong_hints=2",
     "promotion.dev_share=0.25",
     "near_misses.rationales=6",
-    "prm={enabled: true, steps: 6, batch_tokens: 1024, evaluate_every: 3, samples: 2, save_every_s: 0}",
+    "prm={enabled: true, steps: 6, batch_tokens: 1024, evaluate_every: 3, samples: 2, save_every_s: 0, "
+    "outcome_model: {steps: 3}}",
     "preference={enabled: true, steps: 4, samples: 2, batch_size: 8, save_every_s: 0}",
     "ppo={enabled: true, rewards: prm, iterations: 3, problems_per_iteration: 3, samples_per_problem: 2, epochs: 1, "
     "lora_rank: 4, critic_warmup: 0, learning_rate: 1e-3, guards: {gate_every: 2, gate_drop: 1}}",
