@@ -16,6 +16,7 @@ from typing import NamedTuple
 
 from data.ids import derive_seed
 from data.records import Origin, Problem, Rationale, Verdict
+from data.store import Only
 from pipelines.run_dir import RunFolder
 from pipelines.stages.prm_rows import agreed_labels
 from prm.aggregate import Reading
@@ -200,14 +201,15 @@ def mistakes(values: Values, scores: Sequence[float], reading: Reading) -> list[
 
 def _labelled(run: RunFolder, wanted: Mapping[str, object]) -> Iterator[tuple[Rationale, Values]]:
     """The rationales that have a sure label, each once."""
-    verdicts = {row.rationale_id: row for row in run.table("verdicts") if row.rationale_id in wanted}
+    theirs = Only.of("rationale_id", wanted)
+    verdicts = {row.rationale_id: row for row in run.table("verdicts", only=theirs)}
     slips: dict[str, dict[int, float]] = defaultdict(dict)
-    for label in run.table("step_labels", "near_miss-"):
-        if label.rationale_id in wanted:
-            slips[label.rationale_id][label.step] = label.value
-    rows = {row.id: row for prefix in _ARMS for row in run.table("rationales", prefix) if row.id in wanted}
-    owners = {row.problem_id for row in rows.values()}
-    problems = {problem.id: problem for problem in run.table("problems") if problem.id in owners}
+    for label in run.table("step_labels", "near_miss-", only=theirs):
+        slips[label.rationale_id][label.step] = label.value
+    these = Only.of("id", wanted)
+    rows = {row.id: row for prefix in _ARMS for row in run.table("rationales", prefix, only=these)}
+    owners = Only.of("id", {row.problem_id for row in rows.values()})
+    problems = {problem.id: problem for problem in run.table("problems", only=owners)}
     for row in rows.values():
         near_miss = (
             [slips[row.id].get(step) for step in range(len(row.steps))] if row.origin is Origin.CORRUPTED else None

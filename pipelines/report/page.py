@@ -89,7 +89,7 @@ def _stored(gain: Mapping[str, float]) -> Interval:
 
 
 def leads(summary: Summary) -> list[str]:
-    """What the first screen says: what the rounds, the PRM, its labels of steps, a preference baseline and PPO bought."""
+    """What the first screen says: what rounds, PRM, its labels of steps, a preference baseline and PPO bought."""
     policies = [policy_line(summary, arm) for arm in (PREFERENCE, PPO)]
     return [line for line in (verdict_line(summary), prm_line(summary), outcome_line(summary), *policies) if line]
 

@@ -145,7 +145,7 @@ class PrmTraining:
         from prm.training_rows import prepare_rows
 
         counts: Counter[str] = Counter()
-        rows = prepare_rows(loaded.encoder, solutions, self.config, counts)
+        rows = prepare_rows(loaded.encoder, solutions, self.config, counts, n_classes=self.config.model.classes)
         del counts["encoded"]
         if counts:
             say(f"{self.name}: not trained on: {dict(counts)}")

@@ -166,3 +166,11 @@ def test_the_report_shows_its_curve_beside_the_prms_and_the_majoritys(finished: 
     for name in ("majority", "vote weighted by PRM", "vote weighted by outcome model"):
         assert f'"name":"{name}"' in page
     assert "votes weighted by outcome model</th>" in page
+
+
+def test_a_prm_of_three_classes_trains_in_a_run_too(finished: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    shutil.copytree(finished, folder)
+    changes = [*CHANGES[:-1], "prm={enabled: true, steps: 2, batch_tokens: 1024, samples: 4, model: {classes: 3}}"]
+    run_recipe(load_recipe("quickstart", changes), folder, update=True)
+    assert read_config(folder / "checkpoints" / PRM).model.classes == 3
