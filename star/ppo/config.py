@@ -54,6 +54,9 @@ class PpoConfig(Config):
     layout: Literal["hydra", "full"] = "hydra"
     """`hydra`: one frozen backbone, adapters for actor and critic. `full`: three models, all weights trained."""
     lora_rank: int = Field(default=16, ge=1)
+    trained_layers: int = Field(default=0, ge=0)
+    """Upper decoder layers that have adapters; 0: all. The layers below are the same for actor, critic and reference,
+    and run once a micro-batch: time is saved, and B*T*H numbers a micro-batch are kept until the iteration ends."""
     gamma: float = Field(default=1.0, ge=0, le=1)
     """Discount a token."""
     lam: float = Field(default=0.95, ge=0, le=1)
@@ -87,6 +90,12 @@ class PpoConfig(Config):
     max_undecided_share: float = Field(default=0.2, ge=0, le=1)
     """The run stops if more than this share of an iteration's checks could not be decided."""
     guards: GuardConfig = GuardConfig()
+
+    @model_validator(mode="after")
+    def _layers_have_adapters(self) -> Self:
+        if self.trained_layers and self.layout == "full":
+            raise ValueError("`trained_layers` needs `layout: hydra`: the layout `full` trains every weight")
+        return self
 
     @model_validator(mode="after")
     def _gold_counts(self) -> Self:

@@ -2,7 +2,8 @@
 
 Hydra (Santacroce et al., arXiv 2309.00754): the backbone is frozen and held once; the actor is a LoRA adapter, the
 critic an adapter of its own with a value head, the reference the backbone with its adapters off. Dropout is off
-everywhere: a ratio of new to old policy must be 1 before the first update.
+everywhere: a ratio of new to old policy must be 1 before the first update. With adapters on the upper layers alone,
+the layers below are run once for all roles (`star/ppo/trunk.py`).
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import torch
 
 from star.checkpoints import LoadedModel
 from star.ppo.config import PpoConfig
+from star.ppo.trunk import Trunk
 
 
 class Layout(Protocol):
@@ -84,15 +86,20 @@ class HydraLayout:
         loaded: the model to be trained and its tokenizer; its linear layers are wrapped in place.
         rank: rank of both adapters.
         seed: seed of the adapters' first weights.
+        trained_layers: how many of the upper decoder layers have adapters; 0: all.
+
+    Raises:
+        UserError: the model has fewer layers, or one that cannot be cut there.
     """
 
-    def __init__(self, loaded: LoadedModel, *, rank: int, seed: int) -> None:
+    def __init__(self, loaded: LoadedModel, *, rank: int, seed: int, trained_layers: int = 0) -> None:
         from peft import LoraConfig, get_peft_model
 
         torch.manual_seed(seed)
         self._loaded = loaded
         model = loaded.model.requires_grad_(False).eval()
-        settings = {"r": rank, "lora_alpha": 2 * rank, "lora_dropout": 0.0}
+        self._trunk = Trunk(model, trained_layers)
+        settings = {"r": rank, "lora_alpha": 2 * rank, "lora_dropout": 0.0, "exclude_modules": self._trunk.outside}
         self._peft = get_peft_model(model, LoraConfig(target_modules="all-linear", **settings), adapter_name="actor")
         # "all-linear" would wrap the actor's own matrices a second time.
         names = self._peft.peft_config["actor"].target_modules
@@ -102,6 +109,7 @@ class HydraLayout:
         self._head = ValueHead(model.config.get_text_config().hidden_size).to(model.device)
         self.actor_weights = _trainable(self._peft, ".actor.")
         self.critic_weights = {**_trainable(self._peft, ".critic."), **_trainable(self._head)}
+        self._trunk.check(self.actor)
 
     def _use(self, adapter: str) -> None:
         # Walks over all modules, which takes as long as a small model's forward pass.
@@ -116,19 +124,24 @@ class HydraLayout:
     def actor(self, ids: torch.Tensor, mask: torch.Tensor, positions: torch.Tensor, keep: int = 0) -> torch.Tensor:
         """Logits of the policy, [B, keep, V]."""
         self._use("actor")
-        return _logits(self._causal, _inputs(ids, mask, positions), keep)
+        with self._trunk.shared(ids, mask, positions):
+            return _logits(self._causal, _inputs(ids, mask, positions), keep)
 
     @torch.no_grad()
     def reference(self, ids: torch.Tensor, mask: torch.Tensor, positions: torch.Tensor, keep: int = 0) -> torch.Tensor:
         """Logits of the backbone with its adapters off, [B, keep, V]."""
-        with self._peft.disable_adapter():
+        with self._peft.disable_adapter(), self._trunk.shared(ids, mask, positions):
             return _logits(self._causal, _inputs(ids, mask, positions), keep)
 
     def critic(self, ids: torch.Tensor, mask: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
         """Value of the state after each token, [B, T]."""
-        self._use("critic")
-        hidden = self._causal.base_model(**_inputs(ids, mask, positions)).last_hidden_state
-        return torch.as_tensor(self._head(hidden))
+        return torch.as_tensor(self._head(self._hidden("critic", ids, mask, positions)))
+
+    def _hidden(self, adapter: str, ids: torch.Tensor, mask: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
+        """Last hidden states of the backbone with an adapter, [B, T, H]."""
+        self._use(adapter)
+        with self._trunk.shared(ids, mask, positions):
+            return torch.as_tensor(self._causal.base_model(**_inputs(ids, mask, positions)).last_hidden_state)
 
     def sampler(self) -> LoadedModel:
         """The policy as a model to draw from."""
@@ -187,7 +200,11 @@ class FullLayout:
 
 
 def build_layout(loaded: LoadedModel, config: PpoConfig, *, seed: int) -> Layout:
-    """The layout that the config names; the model is changed in place."""
+    """The layout that the config names; the model is changed in place.
+
+    Raises:
+        UserError: `trained_layers` does not fit the model.
+    """
     if config.layout == "hydra":
-        return HydraLayout(loaded, rank=config.lora_rank, seed=seed)
+        return HydraLayout(loaded, rank=config.lora_rank, seed=seed, trained_layers=config.trained_layers)
     return FullLayout(loaded)

@@ -21,6 +21,8 @@ from star.ppo.layouts import HydraLayout, Layout, build_layout
 from star.ppo.update import Faults, UpdateStats, make_optimizer, update
 from tests.star.ppo.samples import fresh, judged
 
+LAYOUTS: list[dict[str, Any]] = [{"layout": "hydra"}, {"layout": "full"}, {"layout": "hydra", "trained_layers": 1}]
+
 
 def config(**changes: Any) -> PpoConfig:
     values = {
@@ -63,10 +65,12 @@ def weights_of(layout: Layout) -> dict[str, torch.Tensor]:
     return {name: weight.detach().clone() for name, weight in both.items()}
 
 
-@pytest.mark.parametrize("kind", ["hydra", "full"])
+@pytest.mark.parametrize("kind", LAYOUTS)
 @pytest.mark.parametrize("micro", [1, 3])
-def test_the_first_minibatch_has_ratio_one_and_no_kl_to_the_last_bit(small: LoadedModel, kind: str, micro: int) -> None:
-    settings = config(layout=kind, micro_batch_size=micro)
+def test_the_first_minibatch_has_ratio_one_and_no_kl_to_the_last_bit(
+    small: LoadedModel, kind: dict[str, Any], micro: int
+) -> None:
+    settings = config(**kind, micro_batch_size=micro)
     stats, batches = train(build_layout(fresh(small), settings, seed=1), judged(small, 8), settings)
     assert stats.ratio[0] == 1.0
     assert stats.kl[0] == 0.0
@@ -105,9 +109,9 @@ def test_actor_and_critic_train_apart_and_the_backbone_has_no_gradient(small: Lo
     assert all(weight.grad is None for weight in model.parameters() if id(weight) not in trained)
 
 
-@pytest.mark.parametrize("kind", ["hydra", "full"])
-def test_the_merged_policy_is_the_actor(small: LoadedModel, kind: str) -> None:
-    settings = config(layout=kind, epochs=2)
+@pytest.mark.parametrize("kind", LAYOUTS)
+def test_the_merged_policy_is_the_actor(small: LoadedModel, kind: dict[str, Any]) -> None:
+    settings = config(**kind, epochs=2)
     layout = build_layout(fresh(small), settings, seed=1)
     train(layout, judged(small, 4), settings)
     plain = layout.merged().model
@@ -118,8 +122,9 @@ def test_the_merged_policy_is_the_actor(small: LoadedModel, kind: str) -> None:
         assert torch.allclose(logits[part.chosen], layout.actor(*part.inputs)[part.chosen], atol=1e-4)
 
 
-def test_side_and_content_of_the_padding_change_nothing(small: LoadedModel) -> None:
-    layout = HydraLayout(fresh(small), rank=4, seed=1)
+@pytest.mark.parametrize("trained_layers", [0, 1])
+def test_side_and_content_of_the_padding_change_nothing(small: LoadedModel, trained_layers: int) -> None:
+    layout = HydraLayout(fresh(small), rank=4, seed=1, trained_layers=trained_layers)
     rows, settings = judged(small, 6), config()
     train(layout, rows, settings)
     found = []
