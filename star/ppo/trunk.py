@@ -64,13 +64,14 @@ class Trunk:
     def shared(self, ids: torch.Tensor, mask: torch.Tensor, positions: torch.Tensor) -> Iterator[None]:
         """A block for one forward pass of these inputs, each [B, T]; from the second block on the trunk is not run.
 
-        Tensors are told apart by identity and by how often they were changed in place, never by a sum over content.
+        Inputs are the same if the tensors are, and none of them was changed in place since.
         """
-        versions = (ids._version, mask._version, positions._version)
-        kept = self._kept.get(ids)
         if not self._layers:
             yield
-        elif kept and kept.mask is mask and kept.positions is positions and kept.versions == versions:
+            return
+        versions = (ids._version, mask._version, positions._version)
+        kept = self._kept.get(ids)
+        if kept and kept.mask is mask and kept.positions is positions and kept.versions == versions:
             with self._answering(kept.output):
                 yield
         else:
