@@ -1,13 +1,15 @@
-"""Memory and time of a PPO step: hydra (one backbone, adapters) against the classic four whole models.
+"""Memory and time of a PPO step: hydra (one backbone, adapters on all or half its layers) against four whole models.
 
     python tests/benchmarks/ppo_memory.py MODEL_FOLDER [OUT.json] [ROWS] [TOKENS] [MICRO_BATCH]
 
 Classic: policy, reference, value and reward model each whole, policy and value trained in every weight. Hydra: one
 frozen backbone; policy, value and reward are LoRA adapters of rank 16 on it, the last two with a head, the reference is
-the backbone alone. A step is what follows the drawing of the responses, which is the same for both: rewards, old and
-reference log-probabilities, values, and one AdamW step of policy and value. Same random responses, float32, one thread.
-Each side runs in a process of its own, one step to warm up and one that is measured; the peak is the process's, its
-libraries included. `tests/benchmarks/results/ppo_memory.json` is the stored result of SmolLM2-135M-Instruct.
+the backbone alone. Upper half: the same with adapters on the upper half of the layers (`trained_layers`), so that the
+lower half runs once for all four and is not differentiated. A step is what follows the drawing of the responses, which
+is the same for all: rewards, old and reference log-probabilities, values, and one AdamW step of policy and value. Same
+random responses, float32, one thread. Each side runs in a process of its own, one step to warm up and one that is
+measured; the peak is the process's, its libraries included. `tests/benchmarks/results/ppo_memory.json` is the stored
+result of SmolLM2-135M-Instruct.
 """
 
 from __future__ import annotations
@@ -28,7 +30,7 @@ import torch
 from star.ppo.batches import MicroBatch
 from star.ppo.layouts import FullLayout, HydraLayout, Layout, ValueHead
 
-SIDES = ("classic", "hydra")
+SIDES = ("classic", "hydra", "hydra, upper half")
 Scorer = Callable[[MicroBatch], torch.Tensor]
 
 
@@ -70,9 +72,7 @@ def reward_adapter(layout: HydraLayout, model: Any) -> Scorer:
     peft.add_adapter("reward", peft.peft_config["critic"])
 
     def score(part: MicroBatch) -> torch.Tensor:
-        peft.set_adapter("reward")
-        inner = peft.get_base_model().base_model
-        return head(inner(part.ids, part.attention, part.positions, use_cache=False).last_hidden_state)
+        return head(layout._hidden("reward", *part.inputs))
 
     return score
 
@@ -81,7 +81,8 @@ def build(side: str, loaded: Any) -> tuple[Layout, Scorer]:
     """The models of one side."""
     if side == "classic":
         return FullLayout(loaded), whole_reward_model(loaded.model)
-    layout = HydraLayout(loaded, rank=16, seed=0)
+    trained_layers = loaded.model.config.num_hidden_layers // 2 if side == "hydra, upper half" else 0
+    layout = HydraLayout(loaded, rank=16, seed=0, trained_layers=trained_layers)
     return layout, reward_adapter(layout, loaded.model)
 
 
@@ -141,17 +142,23 @@ def main() -> None:
     out = Path(rest.pop(0)) if rest else None
     sizes = [*rest, *["4", "64", "2"][len(rest) :]]
     found = {side: _in_process(side, folder, *sizes) for side in SIDES}
-    classic, hydra = (found[side] for side in SIDES)
+    classic, *others = SIDES
     for side, row in found.items():
         sizes_m = f"{row['weights'] / 1e6:.1f} M weights, {row['trained'] / 1e6:.1f} M trained"
         times = f"{row['seconds']:.1f} s a step, {row['cpu_seconds']:.1f} s of CPU"
-        print(f"{side:8} {sizes_m}   peak {row['peak'] / 2**20:.0f} MiB   {times}")
-    ratios = {name: round(hydra[name] / classic[name], 3) for name in ("peak", "seconds", "cpu_seconds")}
+        print(f"{side:17} {sizes_m}   peak {row['peak'] / 2**20:.0f} MiB   {times}")
+    names = ("peak", "seconds", "cpu_seconds")
+    ratios = {
+        f"{side} / {classic}": {name: round(found[side][name] / found[classic][name], 3) for name in names}
+        for side in others
+    }
+    for pair, row in ratios.items():
+        print(pair, row)
     bare = _in_process("libraries")["peak"]
-    print(f"hydra / classic {ratios}; libraries alone {bare / 2**20:.0f} MiB")
+    print(f"libraries alone {bare / 2**20:.0f} MiB")
     if out:
         facts = {"rows": int(sizes[0]), "tokens": int(sizes[1]), "micro_batch": int(sizes[2]), "libraries": bare}
-        out.write_text(json.dumps({**facts, **found, "hydra / classic": ratios}, indent=1) + "\n")
+        out.write_text(json.dumps({**facts, **found, **ratios}, indent=1) + "\n")
 
 
 if __name__ == "__main__":
