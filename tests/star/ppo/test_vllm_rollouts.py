@@ -78,12 +78,14 @@ def test_after_an_update_samples_are_the_new_policys_and_not_the_old_ones(
     assert mismatch(rollouts(layout, 102), layout, tiny.tokenizer, 3) < 1e-3
 
 
+@pytest.mark.parametrize("trained_layers", [0, 2])
 def test_a_run_over_vllm_agrees_with_its_sampler_in_every_iteration(
-    tiny: LoadedModel, rollouts: VllmRollouts, tmp_path: Path
+    tiny: LoadedModel, rollouts: VllmRollouts, tmp_path: Path, trained_layers: int
 ) -> None:
     found: list[dict[str, float]] = []
     config = PpoConfig(iterations=3, problems_per_iteration=4, samples_per_problem=4, epochs=2, minibatch_size=8,
-                       learning_rate=3e-3, critic_warmup=0, max_update_kl=10.0)  # fmt: skip
+                       learning_rate=3e-3, critic_warmup=0, max_update_kl=10.0,
+                       trained_layers=trained_layers)  # fmt: skip
     trainer = PpoTrainer(fresh(tiny), small_task(engine=rollouts), config, folder=tmp_path)
     report = trainer.run(lambda _, numbers, __: found.append(numbers))
     assert report.iterations == 3
