@@ -16,7 +16,7 @@ seed 100 by its step arm alone, and that seed is not among the stored ones: `res
 hold seeds 0 to 2 with `--iterations 14`, about 160 s of one busy core each.
 
 With `--trained-layers 0 2` the arms are others: adapters on all three layers, and on the upper two, both trained on the
-outcome and the steps. Their rate is ten times that of whole weights, a rule of thumb for adapters that was not tuned.
+outcome and the steps. Their rate is ten times that of whole weights: a rule of thumb for adapters; nothing was tuned.
 `results/ppo_layers.json` holds them for the same seeds and iterations.
 """
 
