@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import signal
 import sys
+import warnings
 from pathlib import Path
 from typing import Annotated
 
@@ -193,6 +194,8 @@ def main() -> None:
     from data.errors import StepstarError, UserError
 
     signal.signal(signal.SIGTERM, _terminate)
+    # peft asks transformers by a name that is no longer the newest.
+    warnings.filterwarnings("ignore", "`is_gradient_checkpointing` is deprecated", FutureWarning)
     try:
         app()
     except UserError as error:
