@@ -10,7 +10,7 @@ import pytest
 
 from data.errors import InputError
 from data.records import Problem
-from data.store import read_shard, seal, set_aside_foreign, shard_is_whole, unseal, write_atomic, write_shard
+from data.store import Only, read_shard, seal, set_aside_foreign, shard_is_whole, unseal, write_atomic, write_shard
 
 ROWS = [Problem.create(prompt=f"{place}+1", answer=str(place + 1)) for place in range(20)]
 
@@ -21,6 +21,14 @@ def test_rows_come_back_and_equal_rows_give_equal_bytes(tmp_path: Path) -> None:
     assert list(read_shard(tmp_path, one, Problem)) == ROWS
     assert one.sha256 == other.sha256
     assert (one.rows, one.key) == (20, "k")
+
+
+def test_of_a_shard_only_the_rows_that_are_asked_for_are_read(tmp_path: Path) -> None:
+    entry = write_shard(tmp_path, "records/problems/a.parquet", Problem, ROWS, key="k")
+    wanted = [ROWS[0].id, ROWS[-1].id]
+    found = list(read_shard(tmp_path, entry, Problem, only=Only.of("id", reversed(wanted))))
+    assert [row.id for row in found] == wanted
+    assert list(read_shard(tmp_path, entry, Problem, only=Only.of("id", []))) == []
 
 
 def test_a_shard_cut_or_changed_at_any_byte_is_refused(tmp_path: Path) -> None:
