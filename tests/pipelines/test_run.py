@@ -68,13 +68,13 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, int]:
     return folder, int(done.stderr.rsplit("events ", 1)[1])
 
 
-def test_ten_kills_at_random_moments_leave_the_bytes_of_an_uninterrupted_run(
+def test_five_kills_at_random_moments_leave_the_bytes_of_an_uninterrupted_run(
     whole: tuple[Path, int], tmp_path: Path
 ) -> None:
     folder, rng = tmp_path / "run", random.Random(20)
-    for _ in range(10):
-        # A tenth of the run's events on average between two kills, so that they fall all over its life.
-        done = finish(folder, kill_at=rng.randint(1, whole[1] // 6), when=rng.choice(["before", "after"]))
+    for _ in range(5):
+        # An eighth of the run's events on average between two kills, so that they fall all over its life.
+        done = finish(folder, kill_at=rng.randint(1, whole[1] // 4), when=rng.choice(["before", "after"]))
         assert done.returncode == -signal.SIGKILL, done.stderr
     done = finish(folder)
     assert done.returncode == 0, done.stderr
