@@ -10,11 +10,17 @@ into a part for each process. Both work on GPUs (NCCL) and on CPUs (gloo).
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Any
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, redirect_stderr, redirect_stdout
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 if TYPE_CHECKING:
     from star.sft import Row
+
+
+Answer = TypeVar("Answer")
 
 
 class Ranks:
@@ -69,20 +75,51 @@ class Ranks:
         # A root that stays whole after a forward pass would not see weights that are restored after it.
         fully_shard(model, mesh=mesh, reshard_after_forward=True)
 
-    def add_up(self, weights: Iterable[Any], total: Any) -> None:
-        """Sum the loss and, unless `sharded` has done it, the gradients over the processes, in place."""
+    def add_up(self, weights: Iterable[Any], total: Any = None) -> None:
+        """Sum the loss, if given, and, unless `sharded` has done it, the gradients over the processes, in place."""
         if self.size == 1:
             return
         import torch
         from torch.distributed import all_reduce
 
-        tensors = [total]
+        tensors = [] if total is None else [total]
         for weight in () if self.sharded else weights:
             if weight.grad is None:
                 weight.grad = torch.zeros_like(weight)
             tensors.append(weight.grad)
         for work in [all_reduce(tensor, async_op=True) for tensor in tensors]:
             work.wait()
+
+    def decided(self, decide: Callable[[], Answer]) -> Answer:
+        """What the first process makes of something, told to all, so that they go on alike; its error is theirs too."""
+        if self.size == 1:
+            return decide()
+        from torch.distributed import broadcast_object_list
+
+        told: list[Any] = [None, None]
+        if self.first:
+            try:
+                told[0] = decide()
+            except Exception as error:  # noqa: BLE001 - raised below, in every process.
+                told[1] = error
+        broadcast_object_list(told, src=0)
+        if told[1] is not None:
+            raise told[1]
+        return cast("Answer", told[0])
+
+    def joint(self, part: Sequence[Answer]) -> list[Answer]:
+        """The parts of all processes one behind the other, in all of them."""
+        if self.size == 1:
+            return list(part)
+        from torch.distributed import all_gather_object
+
+        parts: list[Any] = [None] * self.size
+        all_gather_object(parts, list(part))
+        return [entry for of_rank in parts for entry in of_rank]
+
+    def span(self, items: Sequence[Answer]) -> Sequence[Answer]:
+        """This process's part of a sequence; `joint` of the parts is the sequence."""
+        return items[len(items) * self.rank // self.size : len(items) * (self.rank + 1) // self.size]
 
     def smallest(self, number: int, device: Any) -> int:
         """The smallest of the processes' numbers."""
@@ -117,3 +154,30 @@ class Ranks:
             for name, tensor in whole.items():
                 self._plain.get_parameter(name).copy_(tensor)
         return self._plain
+
+
+ALONE = Ranks()
+"""One process, which is first and has everything."""
+
+
+@contextmanager
+def launched() -> Iterator[Ranks]:
+    """The processes that `accelerate launch` or `torchrun` started, the first of which prints; one if neither did.
+
+    Accelerate picks the device of each and the way of talking: NCCL between GPUs, gloo between CPUs.
+    """
+    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
+        yield ALONE
+        return
+    import torch
+    from accelerate import PartialState
+
+    state = PartialState(cpu=not torch.cuda.is_available())
+    ranks = Ranks(state.process_index, state.num_processes)
+    with ExitStack() as stack:
+        if not ranks.first:
+            nowhere = stack.enter_context(Path(os.devnull).open("w"))
+            stack.enter_context(redirect_stdout(nowhere))
+            stack.enter_context(redirect_stderr(nowhere))
+        yield ranks
+    state.destroy_process_group()

@@ -36,12 +36,19 @@ def ppo(
         --scorer runs/prm --out runs/policy credit.form=min-form kl_target=10 micro_batch_size=4
     stepstar ppo models/smollm2 -p gsm8k --scorer runs/prm -o runs/policy process_weight=0.5 guards.max_kl=50
 
+    On several GPUs, or in several processes of a CPU, in each of which the whole model must fit:
+
+    \b
+    accelerate launch --multi_gpu --num_processes 4 -m pipelines.cli ppo models/smollm2 -p gsm8k -o runs/policy
+    torchrun --nproc-per-node 4 -m pipelines.cli ppo models/smollm2 -p gsm8k -o runs/policy
+
     Settings: those of `star/ppo/config.py` (credit.form, process_weight, outcome_weight, kl_target, lora_rank,
     guards.gate_every, ...), prompt, sampling.{max_tokens,stop}, heldout_share, engine.{type,batch_size,options}, seed,
     threads.
     """
     from pipelines.overrides import settings_from
     from pipelines.ppo.training import PpoJob, PpoSettings, report_lines, train_ppo_folder
+    from star.ranks import launched
 
     job = PpoJob(
         model=model,
@@ -52,9 +59,10 @@ def ppo(
         tensorboard=tensorboard,
         fresh=fresh,
     )
-    report = train_ppo_folder(job)
-    print("\n".join(report_lines(report)) if report else "trained already")
-    print(f"policy {out}")
+    with launched() as ranks:
+        report = train_ppo_folder(job, ranks)
+        print("\n".join(report_lines(report)) if report else "trained already")
+        print(f"policy {out}")
 
 
 def _source(name: str, columns: Any, options: Any, split: str, limit: int | None) -> Any:

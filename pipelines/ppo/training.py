@@ -27,6 +27,7 @@ from pipelines.run_guard import as_json
 from pipelines.stages.ppo import alarm_rows, prm_scores, symbolic_scores, verify_solutions
 from star.checkpoints import PROVENANCE, LoadedModel, load_checkpoint, save_checkpoint
 from star.ppo.config import PpoConfig
+from star.ranks import ALONE, Ranks
 
 if TYPE_CHECKING:
     from star.ppo.task import Task
@@ -70,8 +71,8 @@ class PpoJob:
         return self.out.with_name(f"{self.out.name}.training")
 
 
-def train_ppo_folder(job: PpoJob) -> PpoReport | None:
-    """Train a policy and save it; None if it is there already.
+def train_ppo_folder(job: PpoJob, ranks: Ranks = ALONE) -> PpoReport | None:
+    """Train a policy and save it, alone or with other processes; None if it is there already.
 
     Raises:
         UserError: problems, model, scorer, folder or settings are not usable, or the training cannot go on.
@@ -81,10 +82,14 @@ def train_ppo_folder(job: PpoJob) -> PpoReport | None:
     from star.ppo.engines import rollout_engine
     from star.ppo.trainer import PpoTrainer
 
+    drawn_by = job.settings.engine
+    if ranks.size > 1 and drawn_by.type != "transformers":
+        raise UserError("in several processes each draws from its own copy of the policy.",
+                        "Set `engine.type=transformers`.")  # fmt: skip
     if job.settings.threads:
         torch.set_num_threads(job.settings.threads)
     if job.fresh:
-        shutil.rmtree(job.work, ignore_errors=True)
+        ranks.decided(lambda: shutil.rmtree(job.work, ignore_errors=True))
     task = _task(job)
     loaded = load_checkpoint(job.model, dtype="float32")
     key = content_id(task.key(loaded, job.settings), str(job.settings.iterations))
@@ -93,14 +98,14 @@ def train_ppo_folder(job: PpoJob) -> PpoReport | None:
     if job.out.exists() and not job.fresh:
         raise UserError(f"'{job.out}' is there already and is of another training.", "Give another --out, or --fresh.")
     say(f"{len(task.problems)} problems to train on, {len(task.heldout)} held out")
-    drawn_by = job.settings.engine
     drawing = rollout_engine(drawn_by.type, batch_size=drawn_by.batch_size, options=drawn_by.options,
                              folder=job.work / "policy")  # fmt: skip
     with drawing as engine, track("ppo", job.settings.iterations) as bar:
         trainer = PpoTrainer(loaded, replace(task, engine=engine), job.settings, folder=job.work,
-                             tensorboard=job.tensorboard)  # fmt: skip
+                             tensorboard=job.tensorboard, ranks=ranks)  # fmt: skip
         report = trainer.run(lambda done, numbers, _: bar.reach(done, _note(numbers)))
-    _save(job, trainer.layout.merged(), report, {"key": key, "parent": loaded.revision, "parent_name": job.model})
+    facts = {"key": key, "parent": loaded.revision, "parent_name": job.model}
+    ranks.decided(lambda: _save(job, trainer.layout.merged(), report, facts))
     return report
 
 

@@ -21,6 +21,7 @@ from star.ppo.judging import Judged
 from star.ppo.kl import kl_k1
 from star.ppo.layouts import Layout
 from star.ppo.losses import importance_weights
+from star.ranks import ALONE, Ranks
 
 
 @dataclass(slots=True)
@@ -97,7 +98,13 @@ def collate(
 
 
 def minibatches(
-    rows: Sequence[Judged], config: PpoConfig, *, pad: int, seed: int, device: torch.device | str = "cpu"
+    rows: Sequence[Judged],
+    config: PpoConfig,
+    *,
+    pad: int,
+    seed: int,
+    device: torch.device | str = "cpu",
+    ranks: Ranks = ALONE,
 ) -> list[list[MicroBatch]]:
     """Cut an iteration into optimizer steps, and those into forward passes; which row is where hangs on the seed alone.
 
@@ -107,13 +114,16 @@ def minibatches(
         pad: id for padding.
         seed: of this iteration.
         device: where the tensors go.
+        ranks: the processes that each batch is dealt out to; this one's part is returned, which may be empty.
     """
     order = list(rows)
     random.Random(derive_seed("ppo minibatches", seed)).shuffle(order)
     found = []
     for batch in batched(order, config.minibatch_size):
-        # Rows of like length share a forward pass; the loss does not notice.
-        by_length = sorted(batch, key=lambda row: len(row.rollout.prompt_ids) + len(row.rewards))
+        # Rows of like length share a forward pass, and each process has some of each; the loss does not notice.
+        by_length = sorted(batch, key=lambda row: len(row.rollout.prompt_ids) + len(row.rewards))[
+            ranks.rank :: ranks.size
+        ]
         found.append([collate(part, pad=pad, device=device) for part in batched(by_length, config.micro_batch_size)])
     return found
 
@@ -153,6 +163,7 @@ def prepare(
     *,
     temperature: float,
     kl_coefficient: float,
+    ranks: Ranks = ALONE,
 ) -> None:
     """Fill in what is known before the first update: both log-probabilities, values, advantages, returns, weights.
 
@@ -173,7 +184,7 @@ def prepare(
         )
         if config.importance_cap:
             part.weights = importance_weights(part.untempered, part.sampler, cap=config.importance_cap)
-    _whiten_all(parts)
+    _whiten_all(parts, ranks)
 
 
 def _read_policy(logits: torch.Tensor, part: MicroBatch, temperature: float) -> None:
@@ -183,11 +194,15 @@ def _read_policy(logits: torch.Tensor, part: MicroBatch, temperature: float) -> 
     part.entropy = torch.zeros_like(part.rewards).masked_scatter(part.chosen, -(scores.exp() * scores).sum(-1))
 
 
-def _whiten_all(parts: Sequence[MicroBatch]) -> None:
+def _whiten_all(parts: Sequence[MicroBatch], ranks: Ranks) -> None:
     """Whiten the advantages of an iteration with its one mean and variance."""
-    flat = torch.cat([part.advantages[part.chosen] for part in parts])
-    whitened = whiten(flat, torch.ones_like(flat, dtype=torch.bool))
-    for part, values in zip(parts, torch.split(whitened, [part.n_tokens for part in parts]), strict=True):
+    flat = torch.cat([part.advantages[part.chosen] for part in parts]) if parts else torch.zeros(0)
+    # On a device they would arrive on that of the process that they are from.
+    flats = ranks.joint([flat if ranks.size == 1 else flat.cpu()])
+    joined = torch.cat(flats)
+    whitened = whiten(joined, torch.ones_like(joined, dtype=torch.bool))
+    mine = torch.split(whitened, [len(flat) for flat in flats])[ranks.rank].to(flat.device)
+    for part, values in zip(parts, torch.split(mine, [part.n_tokens for part in parts]), strict=True):
         part.advantages = torch.zeros_like(part.advantages).masked_scatter(part.chosen, values)
 
 
@@ -200,7 +215,8 @@ def culprits(parts: Sequence[MicroBatch]) -> list[str]:
     return sorted(found)
 
 
-def mean_kl(parts: Sequence[MicroBatch]) -> float:
+def mean_kl(parts: Sequence[MicroBatch], ranks: Ranks = ALONE) -> float:
     """KL of the policy to the reference before the updates, nats a response."""
     total = sum(float(kl_k1(part.old, part.reference)[part.chosen].sum()) for part in parts)
-    return total / sum(len(part.rows) for part in parts)
+    totals = ranks.joint([(total, sum(len(part.rows) for part in parts))])
+    return sum(total for total, _ in totals) / sum(n for _, n in totals)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
@@ -14,6 +15,7 @@ from star.generation.base import Generator, Request, SamplingParams
 from star.ppo.config import PpoConfig, check_sampling
 from star.ppo.judging import StepScorer, Verify, check_decided, verify_texts
 from star.ppo.layouts import Layout
+from star.ppo.rollouts import Drawing
 
 EngineMaker = Callable[[Layout, int], Generator]
 """Gives an engine that holds the layout's policy as it is now; the number is the iteration. The caller closes it."""
@@ -68,6 +70,27 @@ class Task:
             *(problem.id for problem in self.problems),
             "heldout",
             *(problem.id for problem in self.heldout),
+        )
+
+    def problems_of(self, iteration: int, size: int) -> list[Problem]:
+        """The next `size` problems, or fewer: each pass over all of them is in an order of its own."""
+        n = len(self.problems)
+        start, end = iteration * size, (iteration + 1) * size
+        found: list[Problem] = []
+        for number in range(start // n, (end - 1) // n + 1):
+            order = random.Random(derive_seed("ppo pass", self.seed, number)).sample(range(n), n)
+            found += [self.problems[at] for at in order[max(0, start - number * n) : end - number * n]]
+        # A problem that two passes share would be drawn with the same seeds twice.
+        return list({problem.id: problem for problem in found}.values())
+
+    def drawing(self, config: PpoConfig) -> Drawing:
+        """How responses are drawn."""
+        return Drawing(
+            template=self.template,
+            sampling=self.sampling,
+            n=config.samples_per_problem,
+            seed=self.seed,
+            min_tokens=config.min_response_tokens,
         )
 
     def heldout_accuracy(self, engine: Generator, config: PpoConfig) -> float:

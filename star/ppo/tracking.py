@@ -63,7 +63,7 @@ def scalars(
     """The numbers of one iteration.
 
     Args:
-        parts: all micro-batches, prepared.
+        parts: all micro-batches, prepared; of several processes those of the first.
         signals: what the guards saw.
         stats: what the updates did.
         kl_coefficient: weight of the KL.

@@ -7,7 +7,6 @@ save_checkpoint(trainer.layout.merged(), folder, provenance={...})
 
 from __future__ import annotations
 
-import random
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -17,7 +16,6 @@ from pathlib import Path
 import torch
 
 from data.ids import derive_seed
-from data.records import Problem
 from data.run_records import PpoIteration
 from star.checkpoints import LoadedModel
 from star.encoding import pad_id
@@ -28,11 +26,12 @@ from star.ppo.guards import Alarm, Gate, Watch, as_numbers, signals
 from star.ppo.judging import Judged, NonFiniteError, judge
 from star.ppo.kl import AdaptiveKl
 from star.ppo.layouts import build_layout
-from star.ppo.rollouts import Drawing, Rollout, draw
+from star.ppo.rollouts import Rollout, draw
 from star.ppo.state import PpoState, Progress
 from star.ppo.task import Task
 from star.ppo.tracking import TensorBoard, scalars
 from star.ppo.update import Faults, make_optimizer, update
+from star.ranks import ALONE, Ranks
 
 Listener = Callable[[int, dict[str, float], Sequence[Alarm]], None]
 """Called after each iteration with its number from 1, its scalars (none where it was skipped) and its alarms."""
@@ -70,6 +69,8 @@ class PpoTrainer:
         config: settings.
         folder: state, bad batches and events go there.
         tensorboard: whether to write TensorBoard events.
+        ranks: the processes that train together, each with the whole model. Each draws and learns from its part; the
+            first judges, measures and writes. One and several differ in the last bits of sums.
 
     Raises:
         UserError: a setting that biases the ratio, no held-out problems, or some that are trained on.
@@ -78,9 +79,17 @@ class PpoTrainer:
     """
 
     def __init__(
-        self, loaded: LoadedModel, task: Task, config: PpoConfig, *, folder: Path, tensorboard: bool = False
+        self,
+        loaded: LoadedModel,
+        task: Task,
+        config: PpoConfig,
+        *,
+        folder: Path,
+        tensorboard: bool = False,
+        ranks: Ranks = ALONE,
     ) -> None:
         task.check(config)
+        self._ranks = ranks
         self.task, self.config = task, config
         self._tokenizer = loaded.tokenizer
         self.layout = build_layout(loaded, config, seed=derive_seed("ppo adapters", task.seed))
@@ -89,12 +98,12 @@ class PpoTrainer:
         self._state = PpoState(folder / "state.safetensors", key=task.key(loaded, config))
         self._watch, self._gate = Watch(config.guards), Gate(config.guards)
         self._kl = AdaptiveKl(config.kl_coefficient, config.kl_target, config.kl_horizon)
-        self._faults = Faults(folder / "skipped.jsonl")
+        self._faults = Faults(folder / ("skipped.jsonl" if ranks.first else f"skipped-{ranks.rank}.jsonl"))
         self._alarms: list[tuple[int, Alarm]] = []
         self._best: dict[str, torch.Tensor] = {}
         self._done, self._stopped = 0, ""
         self._restore()
-        self._board = TensorBoard(folder / "events", first_step=self._done + 1) if tensorboard else None
+        self._board = TensorBoard(folder / "events", first_step=self._done + 1) if tensorboard and ranks.first else None
 
     def run(self, listener: Listener | None = None) -> PpoReport:
         """Train to the end, or until a guard stops it; the layout then holds the best policy.
@@ -117,7 +126,7 @@ class PpoTrainer:
             numbers |= {"heldout/accuracy": self._gate.last, "perf/seconds": time.perf_counter() - started}
             if self._board:
                 self._board.write(self._done, numbers)
-            if listener:
+            if listener and self._ranks.first:
                 listener(self._done, numbers, alarms)
         self._keep_best()
         return self._report()
@@ -130,11 +139,12 @@ class PpoTrainer:
             return {}, []
         task, config = self.task, self.config
         seed = derive_seed("ppo iteration", task.seed, iteration)
-        batches = minibatches(rows, config, pad=pad_id(self._tokenizer), seed=seed, device=self.layout.device)
+        ranks, pad = self._ranks, pad_id(self._tokenizer)
+        batches = minibatches(rows, config, pad=pad, seed=seed, device=self.layout.device, ranks=ranks)
         temperature, weight = task.sampling.temperature, self._kl.coefficient
-        prepare(batches, self.layout, config, temperature=temperature, kl_coefficient=weight)
+        prepare(batches, self.layout, config, temperature=temperature, kl_coefficient=weight, ranks=ranks)
         parts = [part for batch in batches for part in batch]
-        if spoiled := culprits(parts):
+        if spoiled := ranks.joint(culprits(parts)):
             self._faults.add("non_finite", rows, f"numbers of problems {', '.join(spoiled[:5])} are not finite")
             return {}, []
         stats = update(
@@ -147,24 +157,28 @@ class PpoTrainer:
             kl_coefficient=weight,
             seed=seed,
             critic_only=iteration < config.critic_warmup,
+            ranks=ranks,
         )
-        now = signals(rows, iteration=iteration + 1, kl=mean_kl(parts))
+        now = signals(rows, iteration=iteration + 1, kl=mean_kl(parts, ranks))
         self._kl.update(now.kl, len(rows))
         seconds = time.perf_counter() - started
-        return scalars(parts, now, stats, kl_coefficient=weight, seconds=seconds), self._watch.update(now)
+        alarms = self._watch.update(now)
+        if not ranks.first:
+            return {}, alarms
+        return scalars(parts, now, stats, kl_coefficient=weight, seconds=seconds), alarms
 
     def _judged(self, iteration: int) -> list[Judged]:
         """The responses of an iteration that have a part in the loss; none where it is skipped."""
         rollouts: list[Rollout] = []
         try:
-            rollouts, dropped = draw(
-                self._engine(iteration), self._tokenizer, self._problems(iteration), self._drawing(), version=iteration
-            )
+            rollouts, dropped = self._draw(iteration)
             self._faults.counts.update(dropped)
             if not rollouts:
                 self._faults.add("no_response", [], f"no response could be used {dict(dropped)}")
                 return []
-            rows, dropped = judge(rollouts, self.config, verify=self.task.verify, scorer=self.task.scorer)
+            rows, dropped = self._ranks.decided(
+                lambda: judge(rollouts, self.config, verify=self.task.verify, scorer=self.task.scorer)
+            )
         except NonFiniteError as error:
             self._faults.add("non_finite_reward", rollouts, str(error))
             return []
@@ -173,25 +187,11 @@ class PpoTrainer:
             self._faults.add("no_part", rollouts, f"no response has a part in the loss {dict(dropped)}")
         return rows
 
-    def _problems(self, iteration: int) -> list[Problem]:
-        """The next problems: each pass over all of them is in an order of its own."""
-        n, size = len(self.task.problems), self.config.problems_per_iteration
-        start, end = iteration * size, (iteration + 1) * size
-        found: list[Problem] = []
-        for number in range(start // n, (end - 1) // n + 1):
-            order = random.Random(derive_seed("ppo pass", self.task.seed, number)).sample(range(n), n)
-            found += [self.task.problems[at] for at in order[max(0, start - number * n) : end - number * n]]
-        # A problem that two passes share would be drawn with the same seeds twice.
-        return list({problem.id: problem for problem in found}.values())
-
-    def _drawing(self) -> Drawing:
-        return Drawing(
-            template=self.task.template,
-            sampling=self.task.sampling,
-            n=self.config.samples_per_problem,
-            seed=self.task.seed,
-            min_tokens=self.config.min_response_tokens,
-        )
+    def _draw(self, iteration: int) -> tuple[list[Rollout], Counter[str]]:
+        problems = self._ranks.span(self.task.problems_of(iteration, self.config.problems_per_iteration))
+        drawing = self.task.drawing(self.config)
+        rollouts, dropped = draw(self._engine(iteration), self._tokenizer, problems, drawing, version=iteration)
+        return self._ranks.joint(rollouts), sum(self._ranks.joint([dropped]), Counter())
 
     def _engine(self, iteration: int) -> Generator:
         from star.generation.transformers_engine import TransformersGenerator
@@ -202,7 +202,8 @@ class PpoTrainer:
 
     def _measure(self, iteration: int) -> None:
         """Greedy answers to the held-out problems; keeps the weights if they are the best so far."""
-        accuracy = self.task.heldout_accuracy(self._engine(iteration), self.config)
+        engine = self._engine(iteration)
+        accuracy = self._ranks.decided(lambda: self.task.heldout_accuracy(engine, self.config))
         if self._gate.update(iteration, accuracy):
             self._best = {name: weight.detach().clone() for name, weight in self.layout.actor_weights.items()}
         if self._gate.closed:
@@ -214,6 +215,8 @@ class PpoTrainer:
                 weight.copy_(self._best[name])
 
     def _save(self) -> None:
+        if not self._ranks.first:
+            return
         progress = Progress(
             iteration=self._done,
             kl_coefficient=self._kl.coefficient,

@@ -25,6 +25,7 @@ from star.ppo.kl import kl_k3
 from star.ppo.layouts import Layout
 from star.ppo.losses import policy_loss, value_loss
 from star.ppo.rollouts import Rollout
+from star.ranks import ALONE, Ranks
 
 LIMIT = 3
 """Faults in a row that stop a run."""
@@ -110,6 +111,7 @@ def update(
     kl_coefficient: float,
     seed: int,
     critic_only: bool = False,
+    ranks: Ranks = ALONE,
 ) -> UpdateStats:
     """Train on one iteration.
 
@@ -125,6 +127,7 @@ def update(
         kl_coefficient: weight of the KL, where it is in the loss.
         seed: of this iteration.
         critic_only: leave the policy as it is.
+        ranks: the processes among which each minibatch was dealt out; their gradients are summed.
 
     Raises:
         UserError: three steps in a row had to be skipped.
@@ -135,7 +138,7 @@ def update(
         random.Random(derive_seed("ppo order", seed, epoch)).shuffle(order)
         for place in order:
             batch = batches[place]
-            kl = _step(layout, optimizer, batch, config, stats, temperature, kl_coefficient, critic_only)
+            kl = _step(layout, optimizer, batch, config, stats, temperature, kl_coefficient, critic_only, ranks)
             if kl is None:
                 rows = [row for part in batch for row in part.rows]
                 faults.add("non_finite", rows, f"loss or gradient is no number{_named(culprits(batch))}")
@@ -156,16 +159,18 @@ def _step(
     temperature: float,
     kl_coefficient: float,
     critic_only: bool,
+    ranks: Ranks,
 ) -> float | None:
     """One optimizer step; returns the KL a token between the policy that it met and the old one.
 
     No step is taken where that KL is above the limit, or where a number is not finite (then None is returned).
     """
-    n_tokens = sum(part.n_tokens for part in batch)
+    n_tokens = sum(ranks.joint([part.n_tokens for part in batch]))
     optimizer.zero_grad(set_to_none=True)
     sums = torch.zeros(4, dtype=torch.float64)
     for part in () if critic_only else batch:
         sums += _policy_backward(layout, part, config, temperature, kl_coefficient, n_tokens)
+    sums = torch.stack(ranks.joint([sums])).sum(0)
     loss_sum, clipped, ratio, kl = (float(value) for value in sums)
     if kl / n_tokens > config.max_update_kl and math.isfinite(kl):
         optimizer.zero_grad(set_to_none=True)
@@ -176,6 +181,10 @@ def _step(
         loss = value_loss(values, part.values, part.returns, part.chosen, clip=config.value_clip, n_tokens=n_tokens)
         loss.backward()  # type: ignore[no-untyped-call]
         loss_of_values += loss.item()
+    loss_of_values = sum(ranks.joint([loss_of_values]))
+    ranks.add_up(
+        list((layout.critic_weights if critic_only else layout.actor_weights | layout.critic_weights).values())
+    )
     norms = [
         torch.nn.utils.clip_grad_norm_(list(weights.values()), config.max_grad_norm).item()
         for weights in (layout.actor_weights, layout.critic_weights)

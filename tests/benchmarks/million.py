@@ -1,11 +1,11 @@
 """Many problems: seconds and peak memory of a run that samples, checks, rationalizes, selects, labels and reports.
 
-    python tests/benchmarks/million.py [--problems 10000,100000,1000000] [--out RESULT.json] [--plot CURVE.svg]
+    python tests/benchmarks/million.py [--problems 10000,100000,1000000] [--out RESULT.json]
 
 Each size is a process of its own: `run_recipe` with `sft.enabled: false` on a file of sums, one sample each, answered
 by the scripted engine (a function: seven in eight right, the others right when they see the answer). The pipeline's own
 cost is the CPU time of the process and its children less that of the engine's function and of the verifiers (answers
-and steps), which are measured in the same process by themselves.
+and steps), which are measured in the same process by themselves. A curve is drawn beside the result.
 """
 
 from __future__ import annotations
@@ -122,18 +122,29 @@ def cpu_seconds() -> float:
     return sum(found.user + found.system for found in times) + ended.ru_utime + ended.ru_stime
 
 
-def plot(rows: list[dict[str, float]], file: Path) -> None:
-    """Seconds and memory over problems."""
-    import matplotlib.pyplot as plt
-
-    figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3.5))
-    sizes = [row["problems"] for row in rows]
-    left.loglog(sizes, [row["CPU s"] for row in rows], "o-")
-    left.set(xlabel="problems", ylabel="CPU seconds", title="time")
-    right.semilogx(sizes, [row["peak MB"] for row in rows], "o-")
-    right.set(xlabel="problems", ylabel="MB", title="peak memory", ylim=(0, None))
-    figure.tight_layout()
-    figure.savefig(file)
+def plot(rows: list[dict[str, Any]]) -> str:
+    """CPU seconds and peak memory over problems, as SVG; all axes but that of memory are logarithmic."""
+    parts = ['<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 700 300" font-family="sans-serif" font-size="12">',
+             '<rect width="700" height="300" fill="white"/>']  # fmt: skip
+    n = [math.log10(row["problems"]) for row in rows]
+    seconds, memory = [math.log10(row["CPU s"]) for row in rows], [row["peak MB"] / 1500 for row in rows]
+    low, high = min(seconds) - 0.2, max(seconds) + 0.2
+    panels = (("CPU seconds", [(value - low) / (high - low) for value in seconds], "CPU s"),
+              ("peak memory, MB (top: the 1,500 allowed)", memory, "peak MB"))  # fmt: skip
+    for at, (title, heights, name) in enumerate(panels):
+        left = 50 + 350 * at
+        xs = [left + 20 + 220 * (value - n[0]) / ((n[-1] - n[0]) or 1) for value in n]
+        ys = [250 - 200 * height for height in heights]
+        line = " ".join(f"{x:.0f},{y:.0f}" for x, y in zip(xs, ys, strict=True))
+        parts += [f'<text x="{left}" y="30">{title}</text>',
+                  f'<rect x="{left}" y="50" width="270" height="200" fill="none" stroke="#999"/>',
+                  f'<polyline fill="none" stroke="#2f6fdb" points="{line}"/>']  # fmt: skip
+        for x, y, row in zip(xs, ys, rows, strict=True):
+            parts += [f'<circle cx="{x:.0f}" cy="{y:.0f}" r="4" fill="#2f6fdb"/>',
+                      f'<text x="{x:.0f}" y="{y - 10:.0f}" text-anchor="middle">{row[name]:,.0f}</text>',
+                      f'<text x="{x:.0f}" y="268" text-anchor="middle">{row["problems"]:,}</text>']  # fmt: skip
+        parts.append(f'<text x="{left + 135}" y="288" text-anchor="middle">problems</text>')
+    return "\n".join([*parts, "</svg>", ""])
 
 
 def main() -> None:
@@ -141,13 +152,12 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--problems", default="10000,100000,1000000")
     parser.add_argument("--out", type=Path)
-    parser.add_argument("--plot", type=Path)
     parser.add_argument("--one", type=int)
     found = parser.parse_args()
     if found.one:
         print(json.dumps(run(found.one)))
         return
-    rows: list[dict[str, float]] = []
+    rows: list[dict[str, Any]] = []
     for n in map(int, found.problems.split(",")):
         command = [sys.executable, __file__, "--one", str(n)]
         done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True, env=dict(os.environ))
@@ -162,8 +172,7 @@ def main() -> None:
         print("exponent", result["exponent"])
     if found.out:
         found.out.write_text(json.dumps(result, indent=1) + "\n")
-    if found.plot:
-        plot(rows, found.plot)
+        found.out.with_suffix(".svg").write_text(plot(rows))
 
 
 if __name__ == "__main__":

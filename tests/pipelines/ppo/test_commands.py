@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import subprocess
+import sys
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -14,9 +17,12 @@ from data.errors import UserError
 from data.model_folder import weights_revision
 from data.sources.arithmetic import read_arithmetic
 from pipelines.cli import app
+from pipelines.ppo.training import PpoJob, PpoSettings, train_ppo_folder
+from pipelines.recipe import EngineConfig, SourceConfig
 from star import load_generator
 from star.generation.base import Request, SamplingParams
 from star.ppo.trainer import PpoTrainer
+from star.ranks import Ranks
 
 without_vllm = pytest.mark.skipif(find_spec("vllm") is not None, reason="vLLM is installed")
 SETTINGS = [
@@ -65,6 +71,29 @@ def test_the_policy_is_a_checkpoint_with_what_was_done_beside_it(finished: tuple
     request = Request(id="one", prompt="12+3=?\n", seed=0, sampling=SamplingParams(temperature=0.0, max_tokens=20))
     assert [answer.text for answer in generator.generate([request])] != [""]
     assert not out.with_name("policy.training").exists()
+
+
+def test_two_processes_of_torchrun_train_the_same_and_print_once(
+    file: Path, finished: tuple[Path, str], tmp_path: Path
+) -> None:
+    launch = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "-m", "pipelines.cli"]
+    done = subprocess.run(
+        [*launch, *words(file, tmp_path / "policy")],
+        capture_output=True, text=True, check=False, timeout=300, env=os.environ | {"OMP_NUM_THREADS": "1"},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.replace(str(tmp_path / "policy"), "OUT") == finished[1].replace(str(finished[0]), "OUT")
+    one, two = (json.loads((folder / "ppo.json").read_text()) for folder in (finished[0], tmp_path / "policy"))
+    assert two["history"] == [pytest.approx(row, rel=1e-3, abs=1e-4) for row in one["history"]]
+    assert (two["best_accuracy"], two["left_out"]) == (one["best_accuracy"], one["left_out"])
+
+
+def test_a_server_of_its_own_for_each_process_is_refused(tmp_path: Path) -> None:
+    settings = PpoSettings(engine=EngineConfig(type="vllm"))
+    job = PpoJob(model="embedded", problems=SourceConfig(source="arithmetic"), scorer="symbolic",
+                 out=tmp_path / "policy", settings=settings)  # fmt: skip
+    with pytest.raises(UserError, match="its own copy of the policy"):
+        train_ppo_folder(job, Ranks(0, 2))
 
 
 def test_what_is_there_is_not_trained_again_and_another_training_does_not_replace_it(

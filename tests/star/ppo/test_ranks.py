@@ -1,0 +1,72 @@
+"""PPO in several processes: it learns what one learns, resumes to the bit, and only the first process writes."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors import safe_open
+
+from star.checkpoints import load_checkpoint
+from star.ppo.trainer import PpoTrainer
+from star.ranks import ALONE, Ranks
+from tests.star.ppo.killed_ppo import small_config, small_task
+
+
+def train(folder: Path, size: int, iterations: int) -> str:
+    """Train in `size` processes; what they print."""
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        port = free.getsockname()[1]
+    command = [sys.executable, str(Path(__file__).with_name("ranked_ppo.py")), str(folder), str(iterations)]
+    names = {"MASTER_ADDR": "localhost", "MASTER_PORT": str(port), "WORLD_SIZE": str(size)}
+    processes = [
+        subprocess.Popen(
+            command, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+            env=os.environ | names | {"RANK": str(rank), "LOCAL_RANK": str(rank), "PYTHONPATH": os.getcwd()},
+        )
+        for rank in range(size)
+    ]  # fmt: skip
+    said = [process.communicate(timeout=200) for process in processes]
+    assert [process.returncode for process in processes] == [0] * size, said
+    return "".join(out for out, _ in said)
+
+
+def state(folder: Path) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
+    with safe_open(str(folder / "state.safetensors"), framework="pt") as stream:
+        names = stream.keys()
+        return json.loads(stream.metadata()["ppo"]), {name: stream.get_tensor(name) for name in names}
+
+
+def test_two_processes_learn_what_one_learns_and_go_on_to_the_bit(tmp_path: Path) -> None:
+    said = [train(tmp_path / str(size), size, 3) for size in (1, 2)]
+    assert said[0] == said[1] != ""
+    (facts, alone), (other_facts, together) = (state(tmp_path / name) for name in "12")
+    start = {f"weight.{name}": weight for name, weight in begun(tmp_path)._weights.items()}
+    assert any((alone[name] - weight).abs().max() > 1e-4 for name, weight in start.items())
+    for name, weight in alone.items():
+        if not name.startswith("step."):
+            torch.testing.assert_close(together[name], weight, rtol=1e-3, atol=2e-5, msg=name)
+    assert other_facts["history"] == [pytest.approx(row, rel=1e-3, abs=1e-5) for row in facts["history"]]
+    for iterations in (1, 3):
+        train(tmp_path / "resumed", 2, iterations)
+    again = state(tmp_path / "resumed")[1]
+    assert all(torch.equal(again[name], weight) for name, weight in together.items())
+
+
+def begun(folder: Path, **changes: Any) -> PpoTrainer:
+    loaded = load_checkpoint("embedded", dtype="float32", device="cpu")
+    return PpoTrainer(loaded, small_task(), small_config(critic_warmup=1), folder=folder / "begun", **changes)
+
+
+def test_the_parts_of_all_processes_are_the_whole() -> None:
+    items = list(range(7))
+    assert [list(Ranks(rank, 3).span(items)) for rank in range(3)] == [[0, 1], [2, 3], [4, 5, 6]]
+    assert list(ALONE.span(items)) == ALONE.joint(items) == items
