@@ -68,13 +68,14 @@ def fit_prm(
     loaded.config = loaded.config.model_copy(update={"reading": reading})
     if not candidates:
         return None
-    found = best_of_n(candidates, reading)
+    found, training = best_of_n(candidates, reading), loaded.config.training
     loaded.config = loaded.config.model_copy(update={"blessed": found.never_below_vote})
     if not loaded.config.blessed:
         _log.warning(
-            "not blessed: on %d dev problems the PRM's best of N is right in %.1f %%, the vote weighted by it in "
+            "not blessed: on %d dev problems the best of N by the %s is right in %.1f %%, the vote weighted by it in "
             "%.1f %%, the majority vote in %.1f %%",
             len(candidates),
+            "outcome model" if training and training.target == "outcome" else "PRM",
             found.greedy,
             found.weighted,
             found.majority,
