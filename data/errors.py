@@ -47,6 +47,10 @@ class DependencyError(UserError):
     def __init__(self, package: str, extra: str) -> None:
         super().__init__(f"the package '{package}' is not installed.", f"Install it: pip install 'stepstar[{extra}]'")
 
+    def __reduce__(self) -> tuple[type[UserError], tuple[str, str]]:
+        """In another process it is the user's error that it is."""
+        return UserError, (self.problem, self.cure)
+
 
 class RunFolderError(UserError):
     """The run folder cannot be used by this command."""

@@ -65,6 +65,8 @@ def _arrow_type(annotation: Any) -> tuple[pa.DataType, bool]:
 @cache
 def arrow_schema(record_type: Any) -> pa.Schema:
     """The explicit schema of a record type."""
+    if "__slots__" not in vars(record_type) or hasattr(record_type, "__post_init__"):
+        raise TypeError(f"{record_type.__name__} cannot be read slot by slot")
     hints = typing.get_type_hints(record_type)
     fields = []
     for field in dataclasses.fields(record_type):
@@ -102,7 +104,7 @@ def _to_column(arrow: pa.DataType, values: Sequence[Any]) -> pa.Array:
         return pa.array([_plain(value) for value in values], arrow)
     try:
         return pa.array(values, arrow)
-    except UnicodeEncodeError:
+    except (UnicodeEncodeError, pa.ArrowTypeError):  # Lone surrogates; records within a list.
         return pa.array([_plain(value) for value in values], arrow)
 
 
@@ -133,7 +135,9 @@ def _from_column(annotation: Any, column: pa.Array) -> list[Any]:
     if dataclasses.is_dataclass(annotation):
         return _from_columns(annotation, column.flatten(), len(column))
     if isinstance(annotation, type) and issubclass(annotation, Enum):
-        return list(map({member.value: member for member in annotation}.__getitem__, column.to_pylist()))
+        # None stands where a record or value around it is missing.
+        members = {None: None, **{member.value: member for member in annotation}}
+        return list(map(members.__getitem__, column.to_pylist()))
     return list(column.to_pylist())
 
 

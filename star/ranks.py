@@ -13,6 +13,7 @@ import copy
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, redirect_stderr, redirect_stdout
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
@@ -172,7 +173,8 @@ def launched() -> Iterator[Ranks]:
     import torch
     from accelerate import PartialState
 
-    state = PartialState(cpu=not torch.cuda.is_available())
+    # The first judges while the others wait, which may take hours; one that dies ends the others by its launcher.
+    state = PartialState(cpu=not torch.cuda.is_available(), timeout=timedelta(days=1))
     ranks = Ranks(state.process_index, state.num_processes)
     with ExitStack() as stack:
         if not ranks.first:

@@ -187,7 +187,7 @@ def _model(run: RunFolder, revision: str) -> Tree:
     for name, entry in run.manifest["checkpoints"].items():
         if entry["revision"] == revision:
             on = f", on {entry['rows']} rows" if "rows" in entry else ""
-            where = f"{entry.get('arm', 'prm')} round {entry['round']}" if "round" in entry else "prm"
+            where = f"{entry.get('arm', 'prm')} round {entry['round']}" if "round" in entry else name
             return Tree(f"model {name} {revision}: {where}{on}", [_model(run, entry.get("parent", ""))])
     return Tree(f"model {revision}: the base")
 

@@ -30,6 +30,7 @@ from star.ppo.config import PpoConfig
 from star.ranks import ALONE, Ranks
 
 if TYPE_CHECKING:
+    from prm.scoring.base import Scorer
     from star.ppo.task import Task
     from star.ppo.trainer import PpoReport
 
@@ -90,12 +91,12 @@ def train_ppo_folder(job: PpoJob, ranks: Ranks = ALONE) -> PpoReport | None:
         torch.set_num_threads(job.settings.threads)
     if job.fresh:
         ranks.decided(lambda: shutil.rmtree(job.work, ignore_errors=True))
-    task = _task(job)
+    task = _task(job, ranks)
     loaded = load_checkpoint(job.model, dtype="float32")
     key = content_id(task.key(loaded, job.settings), str(job.settings.iterations))
-    if not job.fresh and _key_of(job.out) == key:
+    if ranks.decided(lambda: not job.fresh and _key_of(job.out) == key):
         return None
-    if job.out.exists() and not job.fresh:
+    if ranks.decided(lambda: not job.fresh and job.out.exists()):
         raise UserError(f"'{job.out}' is there already and is of another training.", "Give another --out, or --fresh.")
     say(f"{len(task.problems)} problems to train on, {len(task.heldout)} held out")
     drawing = rollout_engine(drawn_by.type, batch_size=drawn_by.batch_size, options=drawn_by.options,
@@ -109,7 +110,7 @@ def train_ppo_folder(job: PpoJob, ranks: Ranks = ALONE) -> PpoReport | None:
     return report
 
 
-def _task(job: PpoJob) -> Task:
+def _task(job: PpoJob, ranks: Ranks) -> Task:
     from star.ppo.task import Task
 
     settings, problems = job.settings, _problems(job.problems)
@@ -131,14 +132,21 @@ def _task(job: PpoJob) -> Task:
     )
     # Before a scorer of some size is loaded.
     task.check(settings)
-    return task if job.scorer == "symbolic" else _with_prm(task, job.scorer)
+    return task if job.scorer == "symbolic" else _with_prm(task, job.scorer, ranks)
 
 
-def _with_prm(task: Task, name: str) -> Task:
+def _with_prm(task: Task, name: str, ranks: Ranks) -> Task:
     from prm import load_scorer
 
-    scorer = load_scorer(name)
-    return replace(task, scorer=prm_scores(scorer), scorer_revision=scorer.revision)
+    scorers: list[Scorer] = []
+
+    def load() -> str:
+        scorers.append(load_scorer(name))
+        return scorers[0].revision
+
+    # The first process judges for all: the others need no PRM in memory.
+    revision = ranks.decided(load)
+    return replace(task, scorer=prm_scores(scorers[0]) if scorers else task.scorer, scorer_revision=revision)
 
 
 def _problems(config: SourceConfig) -> list[Problem]:

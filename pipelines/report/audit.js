@@ -291,6 +291,7 @@ $("download").addEventListener("click", download);
 $("reset").addEventListener("click", () => {
   for (const id of [...Object.keys(CHOICES), "search", "below"]) $(id).value = "";
   for (const id of TOGGLES) $(id).checked = false;
+  $("order").selectedIndex = 0;
   filter();
 });
 fillChoices();

@@ -114,10 +114,12 @@ def _add_interest(interest: dict[str, int], run: RunFolder, owners: Mapping[str,
         interest[problem_id] = min(ranks[row.status], interest.get(problem_id, 2))
     for key in chain(_tried(run), (key for key, names in _leaks(run) if names)):
         if owner := owners.get(key):
-            interest[owner] = 0
+            interest[owner] = min(0, interest.get(owner, 2))
     if not is_evaluation(run.root):
         known = set(owners.values())
-        interest.update({owner: -1 - missed for owner, missed in mistaken_problems(run).items() if owner in known})
+        for owner, missed in mistaken_problems(run).items():
+            if owner in known:
+                interest[owner] = min(-1 - missed, interest.get(owner, 2))
 
 
 def _tried(run: RunFolder) -> Iterator[str]:

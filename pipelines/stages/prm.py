@@ -64,9 +64,14 @@ class PrmStage:
             )
         run.note("label_agreement", agreement)
         training = PrmTraining(self.context, self.start, PRM, config, solutions, dev)
-        scorer, outcome = training.run(), None
+        training.run()
+        outcome = None
         if config.outcome_model.steps:
-            outcome = replace(training, name=OUTCOME_MODEL, config=outcome_config(config)).run()
+            rival = replace(training, name=OUTCOME_MODEL, config=outcome_config(config))
+            rival.run()
+            outcome = rival.scorer()
+        # Loaded when nothing is trained any more.
+        scorer = training.scorer()
         with run.stage("prm · score"):
             self._score(scorer, PRM, kept_rationales(run, "star"))
             _, held = split_by_problem(solutions, config.dev_share, seed=prm_seed(self.context))

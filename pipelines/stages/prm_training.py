@@ -71,8 +71,8 @@ class PrmTraining:
     dev: Sequence[Sequence[Sample]]
     """Samples of each dev problem, by which its reading is chosen."""
 
-    def run(self) -> Scorer:
-        """Train, or read what was trained."""
+    def run(self) -> None:
+        """Train, unless it is done."""
         run, key, folder = self.context.run, self._key(), self.context.run.root / "checkpoints"
         file = folder / f"{self.name}.training.safetensors"
         state = TrainingState(file, key=key, every_s=self.config.save_every_s)
@@ -80,7 +80,10 @@ class PrmTraining:
             run.checkpoint(self.name, key, lambda target: self._make(target, state))
         if not run.dry:
             state.clear()
-        return load_scorer(str(folder / self.name))
+
+    def scorer(self) -> Scorer:
+        """What was trained."""
+        return load_scorer(str(self.context.run.root / "checkpoints" / self.name))
 
     @property
     def _label(self) -> str:

@@ -13,6 +13,7 @@ from data.errors import DependencyError, EngineError, UserError
 from star.generation.base import SamplingParams
 
 _CPU_CACHE_BYTES = 4 * 2**30
+_CURE = "If the context outgrows the cache, set `max_model_len` or `kv_cache_memory_bytes`; or `type: transformers`."
 
 
 class VllmConfig(Config):
@@ -94,6 +95,6 @@ def start_vllm(path: str, commit: str | None, config: VllmConfig, batch_size: in
         )
     except ValueError as error:
         said = " ".join(str(error).split())[:300]
-        raise UserError(f"vLLM cannot load the model '{path}': {said}", "Use `engine: transformers`.") from error
+        raise UserError(f"vLLM cannot load the model '{path}': {said}", _CURE) from error
     except RuntimeError as error:
         raise EngineError(f"vLLM did not start: {error}") from error

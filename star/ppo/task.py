@@ -11,11 +11,12 @@ from data.ids import content_id, derive_seed
 from data.prompts import PromptTemplate
 from data.records import FinishReason, Problem, Status
 from star.checkpoints import LoadedModel
-from star.generation.base import Generator, Request, SamplingParams
+from star.generation.base import Completion, Generator, Request, SamplingParams
 from star.ppo.config import PpoConfig, check_sampling
 from star.ppo.judging import StepScorer, Verify, check_decided, verify_texts
 from star.ppo.layouts import Layout
 from star.ppo.rollouts import Drawing
+from star.ranks import ALONE, Ranks
 
 EngineMaker = Callable[[Layout, int], Generator]
 """Gives an engine that holds the layout's policy as it is now; the number is the iteration. The caller closes it."""
@@ -93,8 +94,13 @@ class Task:
             min_tokens=config.min_response_tokens,
         )
 
-    def heldout_accuracy(self, engine: Generator, config: PpoConfig) -> float:
+    def heldout_accuracy(self, engine: Generator, config: PpoConfig, ranks: Ranks = ALONE) -> float:
         """Share of right greedy answers among those to held-out problems that could be decided.
+
+        Args:
+            engine: holds the policy.
+            config: what share may stay undecided.
+            ranks: each process answers its part; the first checks the answers.
 
         Raises:
             UserError: nothing or too little could be decided.
@@ -107,9 +113,12 @@ class Task:
                 seed=derive_seed("ppo heldout", self.seed, problem.id),
                 sampling=greedy,
             )
-            for problem in self.heldout
+            for problem in ranks.span(self.heldout)
         ]
-        completions = list(engine.generate(requests))
+        completions = ranks.joint(list(engine.generate(requests)))
+        return ranks.decided(lambda: self._accuracy(completions, config))
+
+    def _accuracy(self, completions: Sequence[Completion], config: PpoConfig) -> float:
         whole = [
             (problem, completion.text)
             for problem, completion in zip(self.heldout, completions, strict=True)

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import torch
 
+from data.errors import UserError
 from data.ids import derive_seed
 from data.run_records import PpoIteration
 from star.checkpoints import LoadedModel
@@ -103,6 +104,10 @@ class PpoTrainer:
         self._best: dict[str, torch.Tensor] = {}
         self._done, self._stopped = 0, ""
         self._restore()
+        if len(set(ranks.joint([self._done]))) > 1:
+            raise UserError(
+                "the processes do not see the same state.", "Give an --out on a disk that all of them share."
+            )
         self._board = TensorBoard(folder / "events", first_step=self._done + 1) if tensorboard and ranks.first else None
 
     def run(self, listener: Listener | None = None) -> PpoReport:
@@ -202,8 +207,7 @@ class PpoTrainer:
 
     def _measure(self, iteration: int) -> None:
         """Greedy answers to the held-out problems; keeps the weights if they are the best so far."""
-        engine = self._engine(iteration)
-        accuracy = self._ranks.decided(lambda: self.task.heldout_accuracy(engine, self.config))
+        accuracy = self.task.heldout_accuracy(self._engine(iteration), self.config, self._ranks)
         if self._gate.update(iteration, accuracy):
             self._best = {name: weight.detach().clone() for name, weight in self.layout.actor_weights.items()}
         if self._gate.closed:

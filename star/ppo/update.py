@@ -182,9 +182,7 @@ def _step(
         loss.backward()  # type: ignore[no-untyped-call]
         loss_of_values += loss.item()
     loss_of_values = sum(ranks.joint([loss_of_values]))
-    ranks.add_up(
-        list((layout.critic_weights if critic_only else layout.actor_weights | layout.critic_weights).values())
-    )
+    ranks.add_up((layout.critic_weights if critic_only else layout.actor_weights | layout.critic_weights).values())
     norms = [
         torch.nn.utils.clip_grad_norm_(list(weights.values()), config.max_grad_norm).item()
         for weights in (layout.actor_weights, layout.critic_weights)

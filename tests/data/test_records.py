@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import random
+from enum import StrEnum
 from typing import Any
 
 import pyarrow as pa
@@ -87,6 +88,33 @@ def test_nested_records_that_are_missing_stay_beside_those_that_are_there() -> N
     full = example(LeakReport)
     rows = [full, dataclasses.replace(full, gap=None), full]
     assert list(from_table(LeakReport, to_table(LeakReport, rows))) == rows
+
+
+class Mood(StrEnum):
+    GOOD = "good"
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Leaf:
+    mood: Mood
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Branch:
+    mood: Mood | None
+    leaf: Leaf | None
+    leaves: tuple[Leaf, ...]
+
+
+def test_members_and_records_may_be_missing_or_many() -> None:
+    rows = [Branch(None, None, ()), Branch(Mood.GOOD, Leaf(Mood.GOOD), (Leaf(Mood.GOOD),) * 2)]
+    assert list(from_table(Branch, to_table(Branch, rows))) == rows
+
+
+def test_a_record_that_could_not_be_filled_slot_by_slot_is_refused() -> None:
+    loose = dataclasses.make_dataclass("Loose", [("name", str)])
+    with pytest.raises(TypeError, match="slot by slot"):
+        to_table(loose, [])
 
 
 def test_a_foreign_table_is_refused_by_name() -> None:

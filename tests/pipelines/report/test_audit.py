@@ -17,7 +17,7 @@ from pipelines.prm.label_files import read_label_rows
 from pipelines.prm.labelling import LabelCounts, label_from_audit
 from pipelines.recipe import load_recipe
 from pipelines.report.audit import write_audit
-from pipelines.report.audit_traces import add_scores, as_plain, read_traces
+from pipelines.report.audit_traces import _add_interest, add_scores, as_plain, read_traces
 from pipelines.run_dir import RunFolder
 from prm.aggregate import Reading
 from prm.model_config import read_config, write_config
@@ -62,6 +62,22 @@ def test_where_not_all_traces_fit_the_problems_that_the_prm_gets_wrong_come_firs
     found = read_traces([RunFolder.read(run.root)], 8)
     assert len(found.traces) == 8
     assert set(found.problems) == {owners[key] for key in missed}
+
+
+def test_a_mistake_of_one_folder_counts_whatever_the_other_says(tmp_path: Path) -> None:
+    one, other = (write_run(tmp_path / name, list("abcdefgh")) for name in ("one", "other"))
+    better = RunFolder.open(other.root, load_recipe("quickstart", ["name=quickstart"]))
+    better.forget("step_scores")
+    better.unit("step_scores", "judged-00000", "better", lambda: [
+        StepScores(rationale_id=row.id, scores=(0.1, *[0.8] * (len(row.steps) - 1)), scorer="prm", revision="r")
+        for row in better.table("rationales", "star-r1-rationalize-")
+    ])  # fmt: skip
+    better.close()
+    found: dict[str, int] = {}
+    for root, n_missed in ((one.root, 4), (other.root, 4)):
+        run = RunFolder.read(root)
+        _add_interest(found, run, {row.id: row.problem_id for row in run.table("rationales")})
+        assert list(found.values()).count(-2) == n_missed
 
 
 def thirty(root: Path) -> tuple[RunFolder, list[Problem]]:

@@ -22,21 +22,28 @@ from tests.star.ppo.killed_ppo import small_config, small_task
 
 def train(folder: Path, size: int, iterations: int) -> str:
     """Train in `size` processes; what they print."""
+    said = launch([folder] * size, iterations)
+    assert [code for code, _, _ in said] == [0] * size, said
+    return "".join(out for _, out, _ in said)
+
+
+def launch(folders: list[Path], iterations: int) -> list[tuple[int, str, str]]:
+    """Exit code, output and errors of a process for each folder."""
+    size = len(folders)
     with socket.socket() as free:
         free.bind(("localhost", 0))
         port = free.getsockname()[1]
-    command = [sys.executable, str(Path(__file__).with_name("ranked_ppo.py")), str(folder), str(iterations)]
+    command = [sys.executable, str(Path(__file__).with_name("ranked_ppo.py"))]
     names = {"MASTER_ADDR": "localhost", "MASTER_PORT": str(port), "WORLD_SIZE": str(size)}
     processes = [
         subprocess.Popen(
-            command, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+            [*command, str(folder), str(iterations)], text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
             env=os.environ | names | {"RANK": str(rank), "LOCAL_RANK": str(rank), "PYTHONPATH": os.getcwd()},
         )
-        for rank in range(size)
+        for rank, folder in enumerate(folders)
     ]  # fmt: skip
     said = [process.communicate(timeout=200) for process in processes]
-    assert [process.returncode for process in processes] == [0] * size, said
-    return "".join(out for out, _ in said)
+    return [(process.returncode, *found) for process, found in zip(processes, said, strict=True)]
 
 
 def state(folder: Path) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
@@ -59,6 +66,13 @@ def test_two_processes_learn_what_one_learns_and_go_on_to_the_bit(tmp_path: Path
         train(tmp_path / "resumed", 2, iterations)
     again = state(tmp_path / "resumed")[1]
     assert all(torch.equal(again[name], weight) for name, weight in together.items())
+
+
+def test_processes_that_do_not_see_the_same_state_end_in_an_error(tmp_path: Path) -> None:
+    train(tmp_path / "one", 1, 1)
+    for code, _, error in launch([tmp_path / "one", tmp_path / "other"], 2):
+        assert code != 0
+        assert "do not see the same state" in error
 
 
 def begun(folder: Path, **changes: Any) -> PpoTrainer:
