@@ -211,6 +211,20 @@ def main() -> None:
         if ending.code in (_INTERRUPTED, _TERMINATED):
             _complain("stopped.", "Run the same command again to resume.")
         raise
+    except Exception as error:
+        if _is_termination(error):
+            _complain("stopped.", "Run the same command again to resume.")
+            sys.exit(_TERMINATED)
+        raise
+
+
+def _is_termination(error: BaseException) -> bool:
+    """Whether SIGTERM came where a library could then not clean up behind itself, and failed over that."""
+    while error.__context__ is not None:
+        error = error.__context__
+        if isinstance(error, SystemExit) and error.code == _TERMINATED:
+            return True
+    return False
 
 
 def _terminate(*_: object) -> None:

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+import pipelines.cli
+
 ROOT = Path(__file__).parents[2]
 HEAVY = ("torch", "vllm", "ray", "datasets", "sympy", "pandas", "transformers")
 
@@ -113,3 +115,23 @@ def test_a_users_own_data_package_is_named_with_the_cure(tmp_path: Path) -> None
     done = python(code, cwd=tmp_path)
     assert "ImportError: stepstar needs its own package 'data'" in done.stderr
     assert str(tmp_path) in done.stderr
+
+
+def test_sigterm_within_a_librarys_own_bookkeeping_ends_as_it_does_elsewhere(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def work(context: BaseException) -> None:
+        try:
+            raise context
+        finally:
+            # As torch does when its stack of modes was popped half.
+            raise RuntimeError("trying to pop from empty mode stack")
+
+    monkeypatch.setattr(pipelines.cli, "app", lambda: work(SystemExit(143)))
+    with pytest.raises(SystemExit) as ended:
+        pipelines.cli.main()
+    assert ended.value.code == 143
+    assert capsys.readouterr().err == "stopped. Run the same command again to resume.\n"
+    monkeypatch.setattr(pipelines.cli, "app", lambda: work(KeyError("a bug")))
+    with pytest.raises(RuntimeError):
+        pipelines.cli.main()
