@@ -71,7 +71,7 @@ class PpoTrainer:
         folder: state, bad batches and events go there.
         tensorboard: whether to write TensorBoard events.
         ranks: the processes that train together, each with the whole model. Each draws and learns from its part; the
-            first judges, measures and writes. One and several differ in the last bits of sums.
+            first judges for all and writes. One and several differ in the last bits of sums.
 
     Raises:
         UserError: a setting that biases the ratio, no held-out problems, or some that are trained on.

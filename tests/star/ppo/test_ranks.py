@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import os
 import socket
@@ -14,6 +15,7 @@ import pytest
 import torch
 from safetensors import safe_open
 
+from data.errors import DependencyError, UserError
 from star.checkpoints import load_checkpoint
 from star.ppo.trainer import PpoTrainer
 from star.ranks import ALONE, Ranks
@@ -84,3 +86,10 @@ def test_the_parts_of_all_processes_are_the_whole() -> None:
     items = list(range(7))
     assert [list(Ranks(rank, 3).span(items)) for rank in range(3)] == [[0, 1], [2, 3], [4, 5, 6]]
     assert list(ALONE.span(items)) == ALONE.joint(items) == items
+
+
+def test_an_error_of_the_first_process_keeps_its_cure_on_the_way_to_the_others() -> None:
+    # Sent as its constructor's arguments, as a copy is made; that of a missing package takes others.
+    for error in (UserError("No.", "Do this."), DependencyError("vllm", "vllm")):
+        again = copy.copy(error)
+        assert (again.problem, again.cure, str(again)) == (error.problem, error.cure, str(error))
