@@ -18,6 +18,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, TypeVar
+from weakref import WeakSet
 
 from pydantic import SecretStr
 
@@ -76,6 +77,7 @@ class HttpGenerator:
         self._progress = time.monotonic()
         self._slots = asyncio.Semaphore(concurrency)
         self._asked = asyncio.Lock()
+        self._started: WeakSet[Future[Any]] = WeakSet()
         authorization = {"Authorization": f"Bearer {key}"} if key else {}
         self._client = httpx.AsyncClient(
             base_url=config.base_url,
@@ -103,20 +105,24 @@ class HttpGenerator:
         """Drop all connections and end the thread."""
         if self._loop.is_closed():
             return
-        self._start(self._shut()).result()
+        asyncio.run_coroutine_threadsafe(self._shut(), self._loop).result()
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()
 
     async def _shut(self) -> None:
         tasks = asyncio.all_tasks() - {asyncio.current_task()}
-        for task in tasks:
-            task.cancel()
+        # Only what was started here: a child task of the HTTP library that is cancelled before its first step leaves
+        # a coroutine behind that was never awaited. Its parent cancels it as it should be.
+        for future in list(self._started):
+            future.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         await self._client.aclose()
 
     def _start(self, work: Coroutine[Any, Any, T]) -> Future[T]:
-        return asyncio.run_coroutine_threadsafe(work, self._loop)
+        future = asyncio.run_coroutine_threadsafe(work, self._loop)
+        self._started.add(future)
+        return future
 
     def _wait(self, request: Request, future: Future[Completion]) -> Completion:
         """The completion of a request, unless the server stops making progress while it is waited for."""

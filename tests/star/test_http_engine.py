@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import logging
 import socket
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -489,3 +491,21 @@ def test_closing_twice_and_closing_amid_work_end_the_thread(serve: Callable[...,
     released.set()
     assert running.cancelled()
     assert not generator._thread.is_alive()
+
+
+def test_closing_while_connections_are_begun_leaves_no_coroutine_unawaited(
+    serve: Callable[..., Server], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    left: list[str] = []
+    gc.collect()
+    monkeypatch.setattr(sys, "unraisablehook", lambda unraisable: left.append(str(unraisable.exc_value)))
+    url = serve(echo).url
+    for delay_ms in range(10):
+        generator = load_generator("m", engine="http", base_url=url, server="openai")
+        assert isinstance(generator, HttpGenerator)
+        for n in range(32):
+            generator._start(generator._complete(Request(id=str(n), prompt="a", seed=0)))
+        time.sleep(delay_ms / 1000)
+        generator.close()
+        gc.collect()
+    assert left == []
