@@ -1,10 +1,11 @@
 """Stops runs at random moments, resumes them, and compares what they leave with an uninterrupted run, byte for byte.
 
-    python tests/faults/campaign.py [--kills 100] [--disks 10] [--seed 0] [--out RESULT.json]
+    python tests/faults/campaign.py [--kills 100] [--disks 10] [--seed 0] [--out RESULT.json] [KEY=VALUE ...]
 
 `--kills` runs of one small recipe (`runs.py`) are each killed by SIGKILL with their process group, some several times,
 every third asked to end by SIGTERM before, and resumed until they are done. `--disks` runs begin on a disk (a tmpfs,
-where mounting is allowed) that is too small, must say so, and go on when it has room.
+where mounting is allowed) that is too small, must say so, and go on when it has room. KEY=VALUE changes the recipe, as
+in `outer_rounds=2` or `executor.workers=2`.
 
 Attempts are forks of this process, which has loaded torch: a start costs milliseconds instead of seconds. One
 uninterrupted run and the last attempt of every tenth run are commands of their own, with other hash seeds.
@@ -51,7 +52,10 @@ def campaign(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
     """All of it; the result so far is stored after each run."""
     for name in HEAVY:
         importlib.import_module(name)
-    trial, began = Trial(folder, options.seed, RECIPE + SHORT * options.short), time.perf_counter()
+    trial, began = (
+        Trial(folder, options.seed, (*RECIPE, *SHORT * options.short, *options.overrides)),
+        time.perf_counter(),
+    )
     trial.run_whole()
     if not options.short:
         trial.check_whole()
@@ -66,6 +70,7 @@ def campaign(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
         print(f"{run.name}: {', '.join(run.stops)}: {run.differences or 'equal'}", flush=True)
         found = {
             "seed": options.seed,
+            "overrides": options.overrides,
             "run_cpu_s": round(trial.cpu_s, 1),
             "files": len(trial.whole),
             "killed": summary(killed),
@@ -87,6 +92,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--short", action="store_true", help="one round, one iteration of PPO, no preferences")
     parser.add_argument("--out", type=Path, help="where the result goes, as JSON")
+    parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="changes of the recipe")
     options = parser.parse_args()
     folder = Path(tempfile.mkdtemp(prefix="campaign-"))
     found = campaign(options, folder)

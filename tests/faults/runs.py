@@ -90,9 +90,11 @@ def fingerprint(folder: Path) -> dict[str, str]:
     """Relative path to SHA-256 of every file that counts."""
     from data.store import sha256_of
 
-    files = [file for part in COUNTS for file in (folder / part).rglob("*") if file.is_file()]
+    # Those of each outer round too, which is a run in a folder of its own.
+    roots = [folder, *folder.glob("outer-*")]
+    files = [file for root in roots for part in COUNTS for file in (root / part).rglob("*") if file.is_file()]
     names = {file.relative_to(folder).as_posix(): file for file in files}
-    return {name: sha256_of(file) for name, file in names.items() if not name.startswith(TIMED)}
+    return {name: sha256_of(file) for name, file in names.items() if not any(part in name for part in TIMED)}
 
 
 def differences(whole: dict[str, str], found: dict[str, str]) -> list[str]:
