@@ -132,8 +132,9 @@ def settle_config(root: Path, recipe: Recipe, manifest: dict[str, Any], *, updat
         RunFolderError: the folder belongs to another recipe; the difference is named.
     """
     if update and (root / CONFIG).exists() and read_config(root) != recipe:
-        # What is told of stages that the new recipe may not have; those that it has tell it again.
-        manifest["notes"] = {}
+        # What is told of stages that the new recipe may not have; those that it has tell it again. The peak stays, as
+        # the seconds do: both are of all attempts.
+        manifest["notes"] = {name: note for name, note in manifest["notes"].items() if name == "peak_mb"}
         if read_config(root).model != recipe.model:
             manifest["pins"] = {name: pin for name, pin in manifest["pins"].items() if name not in ("base", "start")}
     elif (root / CONFIG).exists() and manifest["shards"]:

@@ -71,6 +71,17 @@ def test_another_recipe_is_refused_with_the_difference_and_fresh_clears(tmp_path
     run.close()
 
 
+def test_an_update_forgets_what_was_told_of_old_stages_but_not_the_peak_of_all_attempts(tmp_path: Path) -> None:
+    run = RunFolder.open(tmp_path / "run", RECIPE)
+    run.note("peak_mb", 123456.0)
+    run.note("best_of_n", {"key": "old"})
+    run.close()
+    run = RunFolder.open(tmp_path / "run", load_recipe("quickstart", ["sampling.n=7"]), update=True)
+    run.unit("problems", "train", "a", lambda: ROWS)
+    assert run.manifest["notes"] == {"peak_mb": 123456.0}
+    run.close()
+
+
 def test_a_limit_that_stopped_a_run_can_be_raised_where_it_stopped(tmp_path: Path) -> None:
     run = RunFolder.open(tmp_path / "run", RECIPE)
     run.unit("problems", "train", "a", lambda: ROWS)
