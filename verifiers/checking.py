@@ -48,7 +48,7 @@ def check_answer(
             whose answer is an option letter), or `auto` to decide between the first two.
         policy: `default`, `strict` (no rounding; units, percent signs and reduced fractions are required) or `lenient`
             (a decimal may round an exact gold answer).
-        timeout_s: limit on sympy's opinion of this case; nearly all need none.
+        timeout_s: limit on sympy's opinion of this case, CPU seconds; nearly all need none.
 
     Returns:
         The verdict. `method` is the rule that decided, `detail` how the answer was found or why nothing was decided.
@@ -70,7 +70,7 @@ def check_answers(
         pairs: gold answer and prediction.
         kind: as in `check_answer`.
         policy: as in `check_answer`.
-        timeout_s: limit on sympy's opinion of each single case.
+        timeout_s: limit on sympy's opinion of each single case, CPU seconds.
         workers: how many worker processes may do algebra at once for this call.
 
     Returns:

@@ -2,7 +2,8 @@
 
 No signal handler is installed, so checks run from any thread, from `asyncio.to_thread`, and after a fork (the child
 then starts its own workers). A worker that is late is killed and replaced; its case is `timeout`, and no other case
-waits for longer than that. The clock of a case starts when a ready worker receives it.
+waits for longer than that. The clock of a case starts when a ready worker receives it and counts the worker's CPU time:
+a busy machine makes no case late.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ class WorkerPool:
         Args:
             gold: the right answer.
             answer: the bare answer to check.
-            timeout_s: wall-clock limit of this case.
+            timeout_s: limit of this case, CPU seconds of its worker (where those cannot be read, seconds).
 
         Returns:
             The decision; `UNKNOWN` with rule `timeout`, `worker_died` or `memory` when the worker was lost.

@@ -7,6 +7,7 @@ accelerators the parent holds, or what the current directory is. Requests and re
 from __future__ import annotations
 
 import json
+import math
 import os
 import queue
 import select
@@ -25,7 +26,12 @@ MEMORY_MB = 1024
 """Cap on the address space of one worker."""
 START_TIMEOUT_S = 120.0
 """How long a worker may take to import sympy on a busy machine."""
+PATIENCE = 20
+"""A case may take so many times its limit by the clock. What is late is told by CPU time, so that a case ends the same
+way however busy the machine is."""
 
+_PROCESS_CLOCK = 2
+"""CPUCLOCK_SCHED: the kind of clock that counts the CPU time of a whole process, in Linux's numbering."""
 _ROOT = str(Path(__file__).resolve().parent.parent)
 _BOOT = (
     "import json,sys; sys.path.extend(json.loads(sys.argv[1])); from verifiers.worker import main;"
@@ -41,18 +47,18 @@ class Worker:
         self.cases = 0
         self.process = spawner.run(lambda: _start(memory_mb))
         try:
-            self.ready = bool(self._read(time.monotonic() + START_TIMEOUT_S))
+            self.ready = bool(self._read(START_TIMEOUT_S))
         except BaseException:
             self.kill()
             raise
 
     def ask(self, request: dict[str, str], timeout_s: float) -> Decision:
-        """Send one case and wait for the decision, no longer than the time limit."""
+        """Send one case and wait for the decision, no longer than so many CPU seconds of the worker."""
         self.cases += 1
-        deadline = time.monotonic() + timeout_s
+        spent_s = self._cpu_s()
         try:
             self._write(json.dumps(request).encode("ascii") + b"\n")
-            line = self._read(deadline)
+            line = self._read(timeout_s) if spent_s is None else self._read(timeout_s * PATIENCE, spent_s + timeout_s)
         except BrokenPipeError:
             line = b""
         if not line:
@@ -82,16 +88,33 @@ class Worker:
         while raw:
             raw = raw[os.write(self.process.stdin.fileno(), raw) :]
 
-    def _read(self, deadline: float) -> bytes | None:
-        """The next line; empty if the worker is gone, None if the deadline passes first."""
+    def _cpu_s(self) -> float | None:
+        """CPU time of the process so far; None where it cannot be known: not on Linux, or the process is gone."""
+        if sys.platform != "linux":
+            return None
+        try:
+            return time.clock_gettime((~self.process.pid << 3) | _PROCESS_CLOCK)
+        except OSError:
+            return None
+
+    def _read(self, limit_s: float, cpu_limit_s: float = math.inf) -> bytes | None:
+        """The next line; empty if the worker is gone, None if it has not come within one of the limits.
+
+        Args:
+            limit_s: by the clock, from now on.
+            cpu_limit_s: CPU time of the process since it began.
+        """
         assert self.process.stdout is not None
-        descriptor = self.process.stdout.fileno()
+        descriptor, deadline = self.process.stdout.fileno(), time.monotonic() + limit_s
         poller = select.poll()
         poller.register(descriptor, select.POLLIN | select.POLLHUP)
         while b"\n" not in self._buffer:
-            left = deadline - time.monotonic()
-            if left <= 0 or not poller.poll(left * 1000):
+            left = min(deadline - time.monotonic(), cpu_limit_s - (self._cpu_s() or 0.0))
+            if left <= 0:
                 return None
+            # It cannot use up its CPU time any sooner than that.
+            if not poller.poll(math.ceil(left * 1000)):
+                continue
             chunk = os.read(descriptor, 65536)
             if not chunk:
                 return b""

@@ -60,11 +60,32 @@ def test_late_case_is_undecided_and_only_that_case() -> None:
 def test_slow_case_does_not_hold_up_another_worker() -> None:
     check_answers([WARM, ("2", WARM[1])], kind="answer", workers=2)
     with ThreadPoolExecutor(1) as thread:
-        slow = thread.submit(check_answer, "1", SLOW, timeout_s=6)
+        slow = thread.submit(check_answer, "1", SLOW, timeout_s=3)
         time.sleep(0.3)
         assert check_answer(*WARM).status is Status.CORRECT
         assert not slow.done()
     assert slow.result().detail == "timeout"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere the limit is by the clock")
+def test_case_is_late_by_cpu_time_so_that_a_busy_machine_changes_no_verdict() -> None:
+    check_answer(*WARM)
+    (worker,) = _workers()
+    worker.suspend()
+    with ThreadPoolExecutor(1) as thread:
+        verdict = thread.submit(check_answer, *WARM, timeout_s=1)
+        time.sleep(2)
+        assert not verdict.done()
+        worker.resume()
+        assert verdict.result().status is Status.CORRECT
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere the limit is by the clock")
+def test_worker_that_does_nothing_is_not_waited_for_for_ever() -> None:
+    check_answer(*WARM)
+    (worker,) = _workers()
+    worker.suspend()
+    assert check_answer(*WARM, timeout_s=0.1).detail == "timeout"
 
 
 def test_worker_killed_in_the_middle_is_undecided_and_the_next_check_works() -> None:
