@@ -17,7 +17,9 @@ probabilities is that comparison. `orm head` is the outcome model of Cobbe et al
 Form and value were chosen on dev problems of seed 0. A head on the hidden state came to an F1 of 77.5 on the dev rows
 after twice the steps (to 67.1 with thrice as many and denser slips), where the implicit form came to 88 either way; F1
 and AUC of the 16 samples of dev problems were 91.7 and 0.971 for the sum of all steps, 97.2 and 0.983 for each alone.
-The sum was seen on the test problems of seed 1 too: F1 83.1, AUC 0.927. So seed 2 is the clean one.
+The sum was seen on the test problems of seed 1 too: F1 83.1, AUC 0.927. So seed 2 is the clean one. After 1,200 steps,
+where F1 on the dev rows still rose, the figures were 89.0, 88.4, 85.3 and 0.924, 0.927, 0.924 in seeds 0, 1 and 2; the
+2,400 steps were chosen by that rise, and not by these.
 """
 
 from __future__ import annotations
@@ -50,14 +52,16 @@ from star.checkpoints import EMBEDDED
 FORM = ModelForm(form="implicit", beta=1.0, per_step=True)
 OUTCOME_FORMS = {"orm": ModelForm(form="implicit", beta=1.0), "orm head": ModelForm()}
 CONFIG = PrmTrainingConfig(
-    steps=1200,
+    steps=2400,
     language_weight=1.0,
     batch_tokens=1024,
     learning_rate=2e-3,
-    evaluate_every=200,
+    evaluate_every=400,
     after_error="mask",
 )
 FLIPPED = 0.2
+NOISE = {"after_error": "keep", "steps": 1200, "evaluate_every": 200}
+"""What differs in the trainings on noisy labels, of which there are four a seed."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -178,7 +182,7 @@ def run(seed: int, sizes: Sizes, *, noise: bool = False) -> dict[str, dict[str, 
     outcome = sizes.config.model_copy(update={"target": "outcome"})
     kinds = {"prm": (rows, sizes.config)} | dict.fromkeys(OUTCOME_FORMS, (rows, outcome))
     if noise:
-        plain = sizes.config.model_copy(update={"after_error": "keep"})
+        plain = sizes.config.model_copy(update=NOISE)
         kinds = {"exact": (rows, plain), "flipped": ([flipped(row, 0, seed) for row in rows], plain)}
         kinds |= {rule: ([mended(row, rule, seed) for row in rows], plain) for rule in ("soft", "agree")}
     for kind, (labelled, config) in kinds.items():
