@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from importlib.util import find_spec
 
 import pytest
 
@@ -12,6 +13,14 @@ from star.checkpoints import LoadedModel
 if "PYTEST_XDIST_WORKER" in os.environ:
     # Read when torch is loaded: workers that each take all cores wait for one another.
     os.environ["OMP_NUM_THREADS"] = "1"
+
+
+# Absent where only vLLM's tests run.
+if find_spec("hypothesis"):
+    from hypothesis import settings
+
+    # The same examples in every run, and no deadline; `--hypothesis-profile default` looks for new ones.
+    settings.load_profile("ci")
 
 
 @pytest.fixture(scope="session")

@@ -15,7 +15,7 @@ from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from data.errors import DependencyError, InputError
@@ -211,7 +211,6 @@ _FIELDS = [
 
 
 @pytest.mark.parametrize("name", SOURCES)
-@settings(suppress_health_check=[HealthCheck.too_slow])  # The first draw of text builds a table.
 @given(row=st.dictionaries(st.sampled_from(_FIELDS), _JSON, max_size=8))
 def test_any_row_is_a_problem_or_a_row_error(name: str, row: dict[str, Any]) -> None:
     try:
