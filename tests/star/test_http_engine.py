@@ -10,8 +10,10 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -25,6 +27,8 @@ from star.generation.http_engine import HttpGenerator
 pytest.importorskip("httpx")
 
 KEY = "sk-planted-7f3a"
+PATIENCE = 60.0
+"""After so many seconds a test that waits for something has failed."""
 Reply = tuple[int, Any] | tuple[int, Any, dict[str, str]] | bytes | None
 """Status and JSON, maybe with headers; or raw bytes after which the connection is cut; or None: cut at once."""
 
@@ -274,21 +278,22 @@ def test_a_passing_setback_is_tried_again_and_gives_one_completion(
     assert server.times_asked("a") == server.times_asked("b") == 3
 
 
-@pytest.mark.parametrize("status", [429, 503])
-def test_a_retry_waits_as_long_as_the_server_asks_and_longer_than_a_stall(
-    serve: Callable[..., Server], status: int
-) -> None:
-    seen: list[float] = []
+def test_a_retry_waits_as_long_as_the_server_asks_and_longer_than_a_stall(serve: Callable[..., Server]) -> None:
+    seen: dict[int, list[float]] = {429: [], 503: []}
 
-    def script(body: dict[str, Any], asked: int) -> Reply:
-        if prompt_of(body) != "a":
-            return status, {}, {"Retry-After": "1"}
-        seen.append(time.monotonic())
-        return (status, {}, {"Retry-After": "1"}) if asked == 1 else echo(body, asked)
+    def refusing(status: int) -> Callable[[dict[str, Any], int], Reply]:
+        def script(body: dict[str, Any], asked: int) -> Reply:
+            if prompt_of(body) != "a":
+                return status, {}, {"Retry-After": "4"}
+            seen[status].append(time.monotonic())
+            return (status, {}, {"Retry-After": "4"}) if asked == 1 else echo(body, asked)
 
-    (row,) = ask(serve(script), ["a"], stall_s=0.4)
-    assert row.text == "A"
-    assert seen[1] - seen[0] >= 1.0
+        return script
+
+    with ThreadPoolExecutor(2) as threads:
+        for (row,) in threads.map(lambda status: ask(serve(refusing(status)), ["a"], stall_s=3.0), seen):
+            assert row.text == "A"
+    assert all(second - first >= 4.0 for first, second in seen.values())
 
 
 def test_a_server_that_asks_for_hours_is_not_waited_for(serve: Callable[..., Server]) -> None:
@@ -345,12 +350,13 @@ def test_a_lone_surrogate_in_a_problem_reaches_the_server_and_does_not_crash(ser
 
 def test_a_server_that_is_gone_is_an_engine_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("star.generation.http_engine._FIRST_WAIT", 0.01)
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        url = f"http://127.0.0.1:{free.getsockname()[1]}/v1"
-    generator = load_generator("m", engine="http", base_url=url, server="vllm", tries=3)
-    with closing(generator), pytest.raises(EngineError, match="after 3 tries") as caught:
-        list(generator.generate([Request(id="x", prompt="a", seed=0)]))
+    # Bound, so that nobody else gets the port, and nobody listens.
+    with socket.socket() as held:
+        held.bind(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{held.getsockname()[1]}/v1"
+        generator = load_generator("m", engine="http", base_url=url, server="vllm", tries=3)
+        with closing(generator), pytest.raises(EngineError, match="after 3 tries") as caught:
+            list(generator.generate([Request(id="x", prompt="a", seed=0)]))
     assert caught.value.retryable
 
 
@@ -374,13 +380,15 @@ def test_a_server_that_hangs_with_a_healthy_endpoint_is_found_dead_by_lack_of_pr
 
     def hang(body: dict[str, Any], asked: int) -> Reply:
         if prompt_of(body) != "p0":
-            released.wait(20)
+            released.wait(PATIENCE)
         return echo(body, asked)
 
-    generator = load_generator("m", engine="http", base_url=serve(hang).url, stall_s=0.6)
+    generator = load_generator("m", engine="http", base_url=serve(hang).url)
+    assert isinstance(generator, HttpGenerator)
     with closing(generator):
         answers = generator.generate(Request(id=str(i), prompt=f"p{i}", seed=0) for i in range(5))
         assert next(answers).text == "P0"
+        generator.config = generator.config.model_copy(update={"stall_s": 0.6})
         with pytest.raises(EngineError, match="answered nothing for"):
             next(answers)
     released.set()
@@ -389,36 +397,45 @@ def test_a_server_that_hangs_with_a_healthy_endpoint_is_found_dead_by_lack_of_pr
 def test_a_long_sample_is_waited_for_while_the_engine_still_gives_single_tokens(serve: Callable[..., Server]) -> None:
     def slow(body: dict[str, Any], asked: int) -> Reply:
         if body["max_tokens"] > 1:
-            time.sleep(1.0)
+            time.sleep(4.0)
         return echo(body, asked)
 
     server = serve(slow)
-    (row,) = ask(server, ["a"], stall_s=0.4)
+    (row,) = ask(server, ["a"], stall_s=3.0)
     assert row.text == "A"
     assert server.times_asked("a") == 1
 
 
-def test_a_caller_that_is_busy_is_not_taken_for_a_dead_server(serve: Callable[..., Server]) -> None:
+def test_a_caller_that_is_busy_is_not_taken_for_a_dead_server(
+    serve: Callable[..., Server], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    busy_s = 0.0
+    clock = SimpleNamespace(monotonic=lambda: time.monotonic() + busy_s)
+    monkeypatch.setattr("star.generation.http_engine.time", clock)
+
     def slow(body: dict[str, Any], asked: int) -> Reply:
         time.sleep(0.1)
         return echo(body, asked)
 
-    generator = load_generator("m", engine="http", batch_size=1, base_url=serve(slow).url, stall_s=0.3)
+    generator = load_generator("m", engine="http", batch_size=1, base_url=serve(slow).url, stall_s=PATIENCE)
     with closing(generator):
         for _ in range(2):
             (row,) = generator.generate([Request(id="x", prompt="a", seed=0)])
             assert row.text == "A"
-            time.sleep(0.4)
+            busy_s += 2 * PATIENCE
 
 
 def test_an_answer_that_never_ends_is_cut_off_and_tried_again(serve: Callable[..., Server]) -> None:
+    asked_again = threading.Event()
+
     def drip(body: dict[str, Any], asked: int) -> Reply:
         if asked == 1:
-            time.sleep(0.6)
+            asked_again.wait(PATIENCE)
+        asked_again.set()
         return echo(body, asked)
 
     server = serve(drip)
-    (row,) = ask(server, ["a"], timeout_s=0.3)
+    (row,) = ask(server, ["a"], timeout_s=2.0)
     assert row.text == "A"
     assert server.times_asked("a") == 2
 
@@ -480,7 +497,7 @@ def test_closing_twice_and_closing_amid_work_end_the_thread(serve: Callable[...,
     released = threading.Event()
 
     def hang(body: dict[str, Any], asked: int) -> Reply:
-        released.wait(20)
+        released.wait(PATIENCE)
         return echo(body, asked)
 
     generator = load_generator("m", engine="http", base_url=serve(hang).url)
@@ -507,5 +524,5 @@ def test_closing_while_connections_are_begun_leaves_no_coroutine_unawaited(
             generator._start(generator._complete(Request(id=str(n), prompt="a", seed=0)))
         time.sleep(delay_ms / 1000)
         generator.close()
-        gc.collect()
+    gc.collect()
     assert left == []

@@ -324,7 +324,7 @@ def test_requests_in_flight_are_bounded(tmp_path: Path, serve: Callable[..., Ser
     gate = threading.Barrier(3)
 
     def together(path: str, body: dict[str, Any], asked: int) -> Reply:
-        gate.wait(timeout=20)  # Breaks, and fails the test, unless three requests are in flight.
+        gate.wait(timeout=60)  # Breaks, and fails the test, unless three requests are in flight.
         return 200, completions(loaded, body)
 
     server = serve(together)
