@@ -70,7 +70,7 @@ _CUT = 0.02, 0.95
 """A disk that is too small holds between these shares of what a run leaves."""
 _PROCESS_CLOCK = 2
 """CPUCLOCK_SCHED: the kind of clock that counts the CPU time of a whole process, in Linux's numbering."""
-_GRACE_S = 10.0
+_GRACE_S = 60.0
 """After SIGTERM."""
 _TERMINATED, _RESUME = 128 + signal.SIGTERM, "stopped. Run the same command again to resume."
 

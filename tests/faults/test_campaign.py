@@ -11,6 +11,8 @@ from pathlib import Path
 
 def test_runs_stopped_by_sigkill_and_sigterm_end_with_the_bytes_of_one_that_was_not(tmp_path: Path) -> None:
     command = [sys.executable, str(Path(__file__).with_name("campaign.py")), "--short", "--kills", "2", "--disks", "0"]
+    # Of this seed both stop before the half: later, an attempt that takes less CPU time than the first may be through.
+    command += ["--seed", "51"]
     # A process of its own: it forks, and has no threads.
     done = subprocess.run(
         [*command, "--out", str(tmp_path / "found.json")], capture_output=True, text=True, check=False,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import signal
-import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -17,6 +16,7 @@ from pipelines.evaluation.settings import BenchmarkConfig, EvalConfig, config_fr
 from pipelines.evaluation.stage import evaluate_model
 from pipelines.recipe import parse_recipe
 from pipelines.run import run_recipe
+from tests.ports import held_port
 
 pytest.importorskip("httpx")
 
@@ -26,10 +26,9 @@ SHARD = 4
 
 
 @pytest.fixture
-def port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return int(free.getsockname()[1])
+def port() -> Iterator[int]:
+    with held_port() as port:
+        yield port
 
 
 @pytest.fixture
@@ -52,7 +51,7 @@ def start(tmp_path: Path, port: int) -> Iterator[Start]:
 
 def settings(port: int) -> EvalConfig:
     benchmark = BenchmarkConfig(name="arithmetic", source="arithmetic", options={"n": N, "difficulty": [3]})
-    server = f"engine.options={{base_url: 'http://127.0.0.1:{port}/v1', stall_s: 1.0, tries: 2, server: vllm}}"
+    server = f"engine.options={{base_url: 'http://127.0.0.1:{port}/v1', stall_s: 3.0, tries: 2, server: vllm}}"
     return config_from("m", "http", [benchmark], {}, [server, f"shard_size={SHARD}", "engine.batch_size=1"])
 
 

@@ -163,7 +163,7 @@ def server_url() -> Iterator[str]:
     command = [sys.executable, "-m", "vllm.entrypoints.openai.api_server", *arguments.split()]
     process = subprocess.Popen(command, start_new_session=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
-        deadline = time.monotonic() + 240
+        deadline = time.monotonic() + 600
         while not answers(f"http://127.0.0.1:{port}/health"):
             assert process.poll() is None, "the server did not start"
             assert time.monotonic() < deadline, "the server did not start in time"

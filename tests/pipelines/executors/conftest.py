@@ -6,6 +6,7 @@ import os
 import threading
 import warnings
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from typing import Any
 
 import psutil
@@ -17,6 +18,8 @@ from tests.star.test_http_engine import Reply, Server, echo, prompt_of
 
 PATIENCE = 60.0
 """After so many seconds a test that waits for something has failed."""
+# By default Ray's workers make way for every other process: on a busy machine they hardly come to their turn.
+os.environ |= {"RAY_worker_niceness": "0", "RAY_USAGE_STATS_ENABLED": "0"}
 
 
 class Script:
@@ -52,11 +55,13 @@ class Script:
 def kill_a_busy_worker() -> None:
     """SIGKILL to one of the workers of this process; Ray's bear the name of what they do."""
     for process in psutil.Process().children(recursive=True):
-        line = " ".join(process.cmdline())
-        if "spawn_main" in line or line.startswith("ray::_Worker.draw"):
-            process.kill()
-            process.wait()
-            return
+        # Some other child may be gone by now.
+        with suppress(psutil.NoSuchProcess):
+            line = " ".join(process.cmdline())
+            if "spawn_main" in line or line.startswith("ray::_Worker.draw"):
+                process.kill()
+                process.wait()
+                return
     raise AssertionError("no worker was at work")
 
 
@@ -73,7 +78,6 @@ def ids(requests: Iterator[list[Request]]) -> list[list[str]]:
 def cluster() -> Iterator[Any]:
     """A Ray cluster of two cores on this machine, whatever it has, that nodes can be added to."""
     pytest.importorskip("ray")
-    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         import ray
@@ -104,7 +108,8 @@ def workers(script: Script) -> Iterator[Callable[[ExecutorConfig], Executor]]:
     """Opens executors over the server that follows the script."""
     pytest.importorskip("httpx")
     server, opened = Server(script, "openai"), list[Executor]()
-    options = {"base_url": server.url, "server": "openai", "logprobs": False}
+    # Patient enough never to probe: the prompt of a probe is that of a batch.
+    options = {"base_url": server.url, "server": "openai", "logprobs": False, "stall_s": 10 * PATIENCE}
     spec = EngineSpec(model="m", engine="http", revision=None, batch_size=4, options=options)
 
     def start(config: ExecutorConfig) -> Executor:

@@ -79,7 +79,7 @@ def test_two_processes_of_torchrun_train_the_same_and_print_once(
     launch = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "-m", "pipelines.cli"]
     done = subprocess.run(
         [*launch, *words(file, tmp_path / "policy")],
-        capture_output=True, text=True, check=False, timeout=300, env=os.environ | {"OMP_NUM_THREADS": "1"},
+        capture_output=True, text=True, check=False, timeout=900, env=os.environ | {"OMP_NUM_THREADS": "1"},
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert done.stdout.replace(str(tmp_path / "policy"), "OUT") == finished[1].replace(str(finished[0]), "OUT")

@@ -98,7 +98,7 @@ def served(folder: Path, *arguments: str) -> Iterator[str]:
     command += ["--kv-cache-memory-bytes", "268435456", *arguments]
     process = subprocess.Popen(command, start_new_session=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
-        deadline = time.monotonic() + 240
+        deadline = time.monotonic() + 600
         while True:
             assert process.poll() is None, "the server did not start"
             assert time.monotonic() < deadline, "the server did not start in time"

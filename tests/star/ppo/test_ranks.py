@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import json
 import os
-import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -19,6 +18,7 @@ from data.errors import DependencyError, UserError
 from star.checkpoints import load_checkpoint
 from star.ppo.trainer import PpoTrainer
 from star.ranks import ALONE, Ranks
+from tests.ports import held_port
 from tests.star.ppo.killed_ppo import small_config, small_task
 
 
@@ -32,19 +32,17 @@ def train(folder: Path, size: int, iterations: int) -> str:
 def launch(folders: list[Path], iterations: int) -> list[tuple[int, str, str]]:
     """Exit code, output and errors of a process for each folder."""
     size = len(folders)
-    with socket.socket() as free:
-        free.bind(("localhost", 0))
-        port = free.getsockname()[1]
     command = [sys.executable, str(Path(__file__).with_name("ranked_ppo.py"))]
-    names = {"MASTER_ADDR": "localhost", "MASTER_PORT": str(port), "WORLD_SIZE": str(size)}
-    processes = [
-        subprocess.Popen(
-            [*command, str(folder), str(iterations)], text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-            env=os.environ | names | {"RANK": str(rank), "LOCAL_RANK": str(rank), "PYTHONPATH": os.getcwd()},
-        )
-        for rank, folder in enumerate(folders)
-    ]  # fmt: skip
-    said = [process.communicate(timeout=200) for process in processes]
+    with held_port() as port:
+        names = {"MASTER_ADDR": "localhost", "MASTER_PORT": str(port), "WORLD_SIZE": str(size)}
+        processes = [
+            subprocess.Popen(
+                [*command, str(folder), str(iterations)], text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                env=os.environ | names | {"RANK": str(rank), "LOCAL_RANK": str(rank), "PYTHONPATH": os.getcwd()},
+            )
+            for rank, folder in enumerate(folders)
+        ]  # fmt: skip
+        said = [process.communicate(timeout=900) for process in processes]
     return [(process.returncode, *found) for process, found in zip(processes, said, strict=True)]
 
 

