@@ -212,19 +212,21 @@ def main() -> None:
             _complain("stopped.", "Run the same command again to resume.")
         raise
     except Exception as error:
-        if _is_termination(error):
+        if code := _signal_code(error):
             _complain("stopped.", "Run the same command again to resume.")
-            sys.exit(_TERMINATED)
+            sys.exit(code)
         raise
 
 
-def _is_termination(error: BaseException) -> bool:
-    """Whether SIGTERM came where a library could then not clean up behind itself, and failed over that."""
+def _signal_code(error: BaseException) -> int:
+    """Exit code of a signal that came where a library could then not clean up, and failed over that; 0: none did."""
     while error.__context__ is not None:
         error = error.__context__
+        if isinstance(error, KeyboardInterrupt):
+            return _INTERRUPTED
         if isinstance(error, SystemExit) and error.code == _TERMINATED:
-            return True
-    return False
+            return _TERMINATED
+    return 0
 
 
 def _terminate(*_: object) -> None:

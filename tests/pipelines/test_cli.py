@@ -117,8 +117,9 @@ def test_a_users_own_data_package_is_named_with_the_cure(tmp_path: Path) -> None
     assert str(tmp_path) in done.stderr
 
 
-def test_sigterm_within_a_librarys_own_bookkeeping_ends_as_it_does_elsewhere(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize(("signalled", "code"), [(SystemExit(143), 143), (KeyboardInterrupt(), 130)])
+def test_a_signal_within_a_librarys_own_bookkeeping_ends_as_it_does_elsewhere(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], signalled: BaseException, code: int
 ) -> None:
     def work(context: BaseException) -> None:
         try:
@@ -127,10 +128,10 @@ def test_sigterm_within_a_librarys_own_bookkeeping_ends_as_it_does_elsewhere(
             # As torch does when its stack of modes was popped half.
             raise RuntimeError("trying to pop from empty mode stack")
 
-    monkeypatch.setattr(pipelines.cli, "app", lambda: work(SystemExit(143)))
+    monkeypatch.setattr(pipelines.cli, "app", lambda: work(signalled))
     with pytest.raises(SystemExit) as ended:
         pipelines.cli.main()
-    assert ended.value.code == 143
+    assert ended.value.code == code
     assert capsys.readouterr().err == "stopped. Run the same command again to resume.\n"
     monkeypatch.setattr(pipelines.cli, "app", lambda: work(KeyError("a bug")))
     with pytest.raises(RuntimeError):
