@@ -92,7 +92,7 @@ def test_hostile_text_gets_a_verdict_and_never_a_crash_or_a_hit() -> None:
     pairs = (
         [("5", text) for text in HOSTILE] + [("x+1", text) for text in HOSTILE] + [(text, "x+1") for text in HOSTILE]
     )
-    verdicts = check_answers(pairs, kind="answer", timeout_s=10, workers=2)
+    verdicts = check_answers(pairs, kind="answer", timeout_s=60, workers=2)
     hits = [pair[1][:20] for pair, verdict in zip(pairs, verdicts, strict=True) if verdict.status is Status.CORRECT]
     assert hits == ["5\x00", "=5", "--5"]
     lost = [(pair[0][:20], pair[1][:20], verdict.detail) for pair, verdict in zip(pairs, verdicts, strict=True)
@@ -130,6 +130,7 @@ def test_import_is_light() -> None:
 
 def test_parent_never_imports_sympy_even_when_algebra_is_needed() -> None:
     pair = ("1", r"\sum_{k=1}^{\infty} 2^{-k}")
-    code = f"import sys; from verifiers import check_answer as c; print(c(*{pair}).status, 'sympy' in sys.modules)"
+    code = "import sys; from verifiers import check_answer as c; "
+    code += f"print(c(*{pair}, timeout_s=60).status, 'sympy' in sys.modules)"
     ran = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert ran.stdout.split() == ["correct", "False"]

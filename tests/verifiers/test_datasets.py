@@ -43,7 +43,8 @@ def test_every_gsm8k_solution_is_correct_and_no_other_answer_is(split: str, rows
 
 def test_math_solutions_are_correct_but_for_known_flaws_of_the_source() -> None:
     problems = _rows("math/train.jsonl.gz")
-    verdicts = check_answers([(row["answer"], row["solution"]) for row in problems], kind="text", workers=2)
+    pairs = [(row["answer"], row["solution"]) for row in problems]
+    verdicts = check_answers(pairs, kind="text", workers=2, timeout_s=60)
     missed: list[Verdict] = [verdict for verdict in verdicts if verdict.status is not Status.CORRECT]
     # 4 empty golds; 5 golds that are the last of two boxes joined by "and"; 3 "or" between boxes that differ; the rest
     # lost spaces, braces or row separators on the way into the source.

@@ -79,7 +79,7 @@ NEVER_EQUAL = [
 
 
 def _statuses(pairs: list[tuple[str, str]]) -> list[Status]:
-    return [verdict.status for verdict in check_answers(pairs, kind="answer", timeout_s=20)]
+    return [verdict.status for verdict in check_answers(pairs, kind="answer", timeout_s=60)]
 
 
 def test_equal_formulas() -> None:
