@@ -27,6 +27,8 @@ from tests.pipelines.audit_folders import HOSTILE, problem, rationale, verdict, 
 sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium here")
+PATIENCE_MS = 120_000
+"""After so many milliseconds a test that waits for something has failed."""
 
 # A prompt or an answer in the list of traces and in the report is text, so this is what must never be there.
 ELEMENTS = (
@@ -39,7 +41,7 @@ def browser() -> Iterator[Any]:
     with sync_api.sync_playwright() as playwright:
         # Chromium refuses its own sandbox to root, as which CI runs.
         started = playwright.chromium.launch(
-            executable_path=CHROMIUM, args=["--no-sandbox"] if os.geteuid() == 0 else []
+            executable_path=CHROMIUM, args=["--no-sandbox"] if os.geteuid() == 0 else [], timeout=PATIENCE_MS
         )
         yield started
         started.close()
@@ -63,6 +65,7 @@ class Visit:
 
     def __init__(self, browser: Any, file: Path, width: int = 1200, anchor: str = "") -> None:
         self.context = browser.new_context(viewport={"width": width, "height": 800}, accept_downloads=True)
+        self.context.set_default_timeout(PATIENCE_MS)
         self.page = self.context.new_page()
         self.complaints: list[str] = []
         self.requests: list[str] = []
