@@ -76,7 +76,16 @@ def test_the_policy_is_a_checkpoint_with_what_was_done_beside_it(finished: tuple
 def test_two_processes_of_torchrun_train_the_same_and_print_once(
     file: Path, finished: tuple[Path, str], tmp_path: Path
 ) -> None:
-    launch = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "-m", "pipelines.cli"]
+    launch = [
+        sys.executable,
+        "-m",
+        "torch.distributed.run",
+        "--standalone",
+        "--nproc-per-node",
+        "2",
+        "-m",
+        "pipelines.cli",
+    ]
     done = subprocess.run(
         [*launch, *words(file, tmp_path / "policy")],
         capture_output=True, text=True, check=False, timeout=900, env=os.environ | {"OMP_NUM_THREADS": "1"},
