@@ -37,6 +37,7 @@ _WORDS: dict[str, tuple[int, ...]] = {
     "hundred": (100,), "thousand": (1000,),
 }  # fmt: skip
 _WORD = re.compile(r"[A-Za-z]{3,}")
+_ZERO = Fraction(0)
 _SIGNS = {"−": "-", "–": "-", "×": "*", "·": "*", "x": "*", "X": "*", "÷": "/"}
 
 
@@ -150,9 +151,10 @@ def _tokens(text: str, start: int, end: int) -> Iterator[Token]:
                 kind = "other"
         if kind in ("space", "currency"):
             continue
-        value = Fraction(0)
+        value = _ZERO
         if kind == "number":
-            value = Fraction(written.replace(",", ""))
+            digits = written.replace(",", "")
+            value = Fraction(int(digits) if digits.isdecimal() else digits)
         percent, start = match["percent"] is not None, match.start()
         yield Token(kind, _SIGNS.get(written, written), value, percent, start, start + len(written))
 
