@@ -8,6 +8,7 @@ samples, which come from the same base with the same seeds.
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -31,6 +32,9 @@ from pipelines.stages.problems import load_problems, split_dev
 from pipelines.stages.sampling import Context, Problems, evaluate
 from pipelines.stages.training import Training
 
+_COLLECT_AFTER = 20_000
+"""New objects after which Python looks for cycles among them."""
+
 
 def run_recipe(
     recipe: Recipe, root: Path, *, fresh: bool = False, update: bool = False, start: Policy | None = None
@@ -50,12 +54,16 @@ def run_recipe(
     """
     run = RunFolder.open(root, recipe, fresh=fresh, update=update)
     log = AttemptLog(root)
+    before = gc.get_threshold()
+    # Records hold no cycles, which Python would look for at every 700th of millions.
+    gc.set_threshold(_COLLECT_AFTER, *before[1:])
     try:
         for name in run.set_aside:
             say(f"set aside {name}: no manifest entry names it")
         run_stages(run, recipe, PromptTemplate(recipe.prompt), start)
         write_report(run)
     finally:
+        gc.set_threshold(*before)
         log.end()
         run.close()
     return run
