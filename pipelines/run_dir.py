@@ -15,7 +15,7 @@ from __future__ import annotations
 import resource
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -24,7 +24,17 @@ from typing import IO, Any, Self, TypeVar
 from data.errors import InputError, RunFolderError
 from data.model_folder import weights_revision
 from data.schema import TABLES
-from data.store import Only, ShardEntry, read_shard, seal, set_aside_foreign, shard_is_whole, write_atomic, write_shard
+from data.store import (
+    Only,
+    ShardEntry,
+    read_fields,
+    read_shard,
+    seal,
+    set_aside_foreign,
+    shard_is_whole,
+    write_atomic,
+    write_shard,
+)
 from pipelines.journal import JOURNAL, Journal
 from pipelines.recipe import Recipe
 from pipelines.run_guard import (
@@ -166,17 +176,20 @@ class RunFolder:
         self._journal.add(self._manifest.get("saves", 0), {"shards": shards, **self._costs()})
         return rows
 
-    def stored(self, table: str, name: str) -> list[Any]:
-        """The records of one shard; none if it is not there."""
-        return list(self.read_unit(table, name)) if self._entry(table, name) else []
+    def stored(self, table: str, name: str, *, fields: Sequence[str] = ()) -> list[Any]:
+        """The records of one shard, or `fields` of them; none if it is not there."""
+        return list(self.read_unit(table, name, fields=fields)) if self._entry(table, name) else []
 
-    def read_unit(self, table: str, name: str, *, only: Only | None = None) -> Iterator[Any]:
+    def read_unit(
+        self, table: str, name: str, *, only: Only | None = None, fields: Sequence[str] = ()
+    ) -> Iterator[Any]:
         """The records of one shard.
 
         Args:
             table: of the records.
             name: of the unit.
             only: which of them.
+            fields: of all of them, instead of the records; see `data.store.read_fields`.
 
         Raises:
             InputError: it is not there, or damaged.
@@ -184,7 +197,10 @@ class RunFolder:
         entry = self._entry(table, name)
         if entry is None:
             raise InputError(f"'{self.root}' has no shard '{table}/{name}'.", "Run the command again: it is computed.")
-        yield from read_shard(self.root, entry, TABLES[table], only=only)
+        if fields:
+            yield from read_fields(self.root, entry, fields)
+        else:
+            yield from read_shard(self.root, entry, TABLES[table], only=only)
 
     def units(self, table: str, prefix: str = "") -> list[str]:
         """Names of the units of a table that begin with `prefix`, in order."""
@@ -228,10 +244,12 @@ class RunFolder:
             self._save()
             self._set_foreign_aside()
 
-    def table(self, table: str, prefix: str = "", *, only: Only | None = None) -> Iterator[Any]:
+    def table(
+        self, table: str, prefix: str = "", *, only: Only | None = None, fields: Sequence[str] = ()
+    ) -> Iterator[Any]:
         """Records of a table whose unit names begin with `prefix`, shard by shard in the order of their names."""
         for name in self.units(table, prefix):
-            yield from self.read_unit(table, name, only=only)
+            yield from self.read_unit(table, name, only=only, fields=fields)
 
     def checkpoint(self, name: str, key: str, make: Callable[[Path], dict[str, Any]]) -> dict[str, Any]:
         """A trained model in `checkpoints/<name>`: its manifest entry, made by `make(folder)` if it is not there."""

@@ -97,9 +97,9 @@ def _owners(run: RunFolder, share: float) -> dict[str, str]:
     tried = set(_tried(run)) if share < 1 else set()
     always = {row.problem_id for row in run.table("rationales", only=Only.of("id", tried))} if tried else tried
     return {
-        row.id: row.problem_id
-        for row in run.table("rationales")
-        if share == 1 or row.problem_id in always or derive_seed("shown", row.problem_id) < share * 2**63
+        key: problem_id
+        for key, problem_id in run.table("rationales", fields=("id", "problem_id"))
+        if share == 1 or problem_id in always or derive_seed("shown", problem_id) < share * 2**63
     }
 
 
@@ -109,9 +109,9 @@ def _add_interest(interest: dict[str, int], run: RunFolder, owners: Mapping[str,
     It is below 0 where the PRM is mistaken: -2 if it calls a wrong step right, else -1.
     """
     ranks = {Status.CORRECT: 2, Status.INCORRECT: 1, Status.NO_ANSWER: 1, Status.UNDECIDED: 0}
-    for row in run.table("verdicts", only=Only.of("rationale_id", owners)):
-        problem_id = owners[row.rationale_id]
-        interest[problem_id] = min(ranks[row.status], interest.get(problem_id, 2))
+    for rationale_id, status in run.table("verdicts", fields=("rationale_id", "status")):
+        if problem_id := owners.get(rationale_id):
+            interest[problem_id] = min(ranks[status], interest.get(problem_id, 2))
     for key in chain(_tried(run), (key for key, names in _leaks(run) if names)):
         if owner := owners.get(key):
             interest[owner] = min(0, interest.get(owner, 2))

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from functools import lru_cache
 from itertools import groupby
+from operator import itemgetter
 from typing import Any
 
 from data.decontamination import CONTAMINATION
@@ -232,16 +233,16 @@ def _add_labels(summary: Summary, run: RunFolder) -> None:
     for row in run.table("rationales", "near_miss-"):
         how = json.loads(row.made_by.sampling)
         summary.near_misses[how["mode"], how["kind"]] += 1
-    for label in run.table("step_labels"):
-        summary.labels.setdefault(label.source, Counter())[label.value] += 1
+    for source, value in run.table("step_labels", fields=("source", "value")):
+        summary.labels.setdefault(source, Counter())[value] += 1
 
 
 def _step_checker(run: RunFolder) -> Callable[[Rationale], bool]:
     """Whether a step of a rationale states false arithmetic: by its stored labels, where it has them."""
     labels = HashIndex()
-    stored = groupby(run.table("step_labels", "symbolic-"), key=lambda label: label.rationale_id)
-    for rationale_id, of_rationale in stored:
-        labels.add(int(rationale_id, 16), any(label.value == 0 for label in of_rationale))
+    stored = run.table("step_labels", "symbolic-", fields=("rationale_id", "value"))
+    for rationale_id, of_rationale in groupby(stored, key=itemgetter(0)):
+        labels.add(int(rationale_id, 16), any(value == 0 for _, value in of_rationale))
 
     @lru_cache(100_000)
     def check(steps: tuple[str, ...]) -> bool:

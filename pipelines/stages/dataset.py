@@ -20,7 +20,7 @@ from data.card import CardCounts, dataset_card
 from data.decontamination import CONTAMINATION
 from data.hash_index import HashIndex
 from data.lineage import model_node, row_node
-from data.records import Kind, Problem, Rationale, StepLabel
+from data.records import Kind, Problem, Rationale
 from data.store import Only, table_bytes, write_atomic
 from pipelines.curation.lineage import quarantined_nodes
 from pipelines.run_dir import RunFolder
@@ -130,11 +130,14 @@ def _score_finder(run: RunFolder) -> Callable[[Sequence[str]], dict[str, tuple[f
     return find
 
 
-def _labels(stored: Iterable[StepLabel]) -> dict[str, dict[int, float]]:
-    """Rationale id to the labelled steps."""
+_LABEL = ("rationale_id", "step", "value")
+
+
+def _labels(stored: Iterable[tuple[str, int, float]]) -> dict[str, dict[int, float]]:
+    """Rationale id to the labelled steps, from the fields `_LABEL`."""
     found: dict[str, dict[int, float]] = {}
-    for label in stored:
-        found.setdefault(label.rationale_id, {})[label.step] = label.value
+    for rationale_id, step, value in stored:
+        found.setdefault(rationale_id, {})[step] = value
     return found
 
 
@@ -143,7 +146,7 @@ def dataset_rows(run: RunFolder, arm: str) -> Iterator[dict[str, Any]]:
     find_scores = _score_finder(run)
     for place, rows in enumerate(batched(kept_rows(run, arm), SHARD)):
         # Labels are written for these very shards.
-        labels = _labels(run.stored("step_labels", f"symbolic-{place:05d}"))
+        labels = _labels(run.stored("step_labels", f"symbolic-{place:05d}", fields=_LABEL))
         scores = find_scores([row.rationale.id for row in rows])
         for row in rows:
             key = row.rationale.id
@@ -152,7 +155,7 @@ def dataset_rows(run: RunFolder, arm: str) -> Iterator[dict[str, Any]]:
 
 def near_miss_rows(run: RunFolder) -> Iterator[dict[str, Any]]:
     """The rows of the near-misses, in order; there are few of them."""
-    labels, bad = _labels(run.table("step_labels", "near_miss-")), quarantined_nodes(run)
+    labels, bad = _labels(run.table("step_labels", "near_miss-", fields=_LABEL)), quarantined_nodes(run)
     # By id: shards of before a quarantine may hold some of them once more.
     rows = {row.id: row for row in run.table("rationales", "near_miss-") if row_node(row.id) not in bad}
     owners = {row.problem_id for row in rows.values()}
