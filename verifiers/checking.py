@@ -12,6 +12,7 @@ import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from itertools import repeat
 
 from data.errors import UserError
 from data.records import Status, Verdict
@@ -63,6 +64,7 @@ def check_answers(
     policy: str = "default",
     timeout_s: float = 1.5,
     workers: int = 1,
+    found: Sequence[Extraction] = (),
 ) -> list[Verdict]:
     """Check many answers; verdicts come in the order of the pairs.
 
@@ -72,6 +74,7 @@ def check_answers(
         policy: as in `check_answer`.
         timeout_s: limit on sympy's opinion of each single case, CPU seconds.
         workers: how many worker processes may do algebra at once for this call.
+        found: what `extract_answer` finds in each prediction, where that is known already.
 
     Returns:
         One verdict for each pair.
@@ -84,8 +87,8 @@ def check_answers(
         raise UserError("workers and timeout_s must be positive.")
     verdicts: list[Verdict] = []
     open_cases: dict[tuple[str, str], list[int]] = {}
-    for place, (gold, prediction) in enumerate(pairs):
-        verdict, case = _check_plainly(gold, prediction, kind, PROFILES[policy])
+    for place, ((gold, prediction), known) in enumerate(zip(pairs, found or repeat(None, len(pairs)), strict=True)):
+        verdict, case = _check_plainly(gold, prediction, kind, PROFILES[policy], known)
         verdicts.append(verdict)
         if case is not None:
             # Samples of one problem often share an answer: each pair is worked out once.
@@ -134,7 +137,9 @@ def _reading(gold: str) -> str:
     return "" if tree is None else _KIND_OF.get(type(tree), "expression")
 
 
-def _check_plainly(gold: str, prediction: str, kind: str, policy: Policy) -> tuple[Verdict, tuple[str, str] | None]:
+def _check_plainly(
+    gold: str, prediction: str, kind: str, policy: Policy, found: Extraction | None
+) -> tuple[Verdict, tuple[str, str] | None]:
     """A verdict, and the pair that algebra has to decide if plain rules did not."""
     started = time.perf_counter()
     answer = _bare_gold(gold)
@@ -144,7 +149,7 @@ def _check_plainly(gold: str, prediction: str, kind: str, policy: Policy) -> tup
         found = extract_answer(prediction, kind="auto")
         status = Status.CORRECT if letters == _several(found.answer) else Status.INCORRECT
         return _verdict(status, found.answer, "choice", found.how, started), None
-    found = extract_answer(prediction, kind=kind)
+    found = found or extract_answer(prediction, kind=kind)
     if kind == "choice" and not found.answer and (content := option_content(answer)):
         # The option's content is as good an answer as its letter.
         answer, kind, found = content, "auto", extract_answer(prediction, kind="auto")

@@ -30,6 +30,7 @@ from pipelines.stages.policy import Policy
 from pipelines.stages.verification import check_rationales, check_texts, final_answer
 from star.generation import Completion, Request, SamplingParams
 from star.rationalize import has_failed, hint_of
+from verifiers.answers.extract import Extraction
 
 CODE_VERSION = version("stepstar")
 
@@ -161,10 +162,11 @@ def sample(context: Context, policy: Policy, draw: Draw, problems: Iterable[Prob
         for shard, completions in draw_shards(policy, _shards(context, policy, draw, problems), requests):
             verdicts: Callable[[], list[Verdict]] = list
             if shard.problems:
-                make = partial(_rationales, context, policy, draw, shard.problems, completions)
+                answers: list[Extraction] = []
+                make = partial(_rationales, context, policy, draw, shard.problems, completions, answers)
                 rows = run.unit("rationales", shard.unit, shard.key, make, voids="verdicts")
                 # While this shard is graded, the next one is drawn.
-                verdicts = grader.submit(_verdicts, shard.problems, rows).result
+                verdicts = grader.submit(_verdicts, shard.problems, rows, answers).result
             before.append((shard, verdicts))
             if len(before) > 1:
                 store(*before.pop(0))
@@ -195,8 +197,14 @@ def _shards(context: Context, policy: Policy, draw: Draw, problems: Iterable[Pro
 
 
 def _rationales(
-    context: Context, policy: Policy, draw: Draw, problems: Sequence[Problem], completions: Sequence[Completion]
+    context: Context,
+    policy: Policy,
+    draw: Draw,
+    problems: Sequence[Problem],
+    completions: Sequence[Completion],
+    answers: list[Extraction],
 ) -> Iterator[Rationale]:
+    """The rationales of a shard; `answers` takes in what was found in each, so that its check need not look again."""
     prompt_hash, params = context.template.hash(hinted=draw.hinted), draw.params.to_json()
     owners = ((problem, index) for problem in problems for index in range(draw.n))
     for (problem, index), completion in zip(owners, completions, strict=True):
@@ -210,6 +218,7 @@ def _rationales(
             sampling=params,
             code_version=CODE_VERSION,
         )
+        answers.append(final_answer(completion.text, problem))
         yield Rationale.create(
             problem_id=problem.id,
             steps=split_steps(completion.text),
@@ -217,12 +226,12 @@ def _rationales(
             origin=Origin.RATIONALIZED if draw.hinted else Origin.SAMPLED,
             finish_reason=completion.finish_reason,
             n_tokens=completion.n_tokens,
-            answer=final_answer(completion.text, problem),
+            answer=answers[-1].answer,
         )
 
 
-def _verdicts(problems: Sequence[Problem], rows: Sequence[Rationale]) -> list[Verdict]:
-    return list(check_rationales(problems, rows))
+def _verdicts(problems: Sequence[Problem], rows: Sequence[Rationale], answers: Sequence[Extraction]) -> list[Verdict]:
+    return list(check_rationales(problems, rows, answers))
 
 
 def _check_undecided(recipe: Recipe, label: str, undecided: int, n: int) -> None:

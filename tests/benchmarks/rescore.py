@@ -65,7 +65,7 @@ def outputs(owners: list[Problem], seed: int) -> Iterator[Rationale]:
         text = body + rng.choice(ENDINGS).format(said)
         yield Rationale.create(
             problem_id=problem.id, steps=split_steps(text), origin=Origin.SAMPLED, finish_reason=FinishReason.STOP,
-            n_tokens=len(text) // 4, answer=final_answer(text, problem),
+            n_tokens=len(text) // 4, answer=final_answer(text, problem).answer,
             made_by=replace(made_by, seed=seed * SHARD + number),
         )  # fmt: skip
 

@@ -51,7 +51,7 @@ def rationale(problem: Problem, seed: int, *, wrong: bool = False, round_: int =
         origin=Origin.SAMPLED,
         finish_reason=FinishReason.LENGTH if cut else FinishReason.STOP,
         n_tokens=20,
-        answer=final_answer(text, problem),
+        answer=final_answer(text, problem).answer,
     )
 
 

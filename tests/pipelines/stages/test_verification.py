@@ -29,10 +29,13 @@ def test_each_kind_goes_to_its_verifier_and_order_is_kept() -> None:
         (ADD, "", ERROR, Status.UNDECIDED, "engine_error"),
         (SUM, "", ERROR, Status.UNDECIDED, "engine_error"),
     ]
-    verdicts = check_texts([case[0] for case in cases], [case[1] for case in cases], [case[2] for case in cases])
-    assert [(verdict.status, verdict.detail) for verdict in verdicts] == [case[3:] for case in cases]
+    problems, texts, reasons = ([case[place] for case in cases] for place in range(3))
+    answers = list(map(final_answer, texts, problems))
+    # Whether or not the answers were found before.
+    for verdicts in (check_texts(problems, texts, reasons), check_texts(problems, texts, reasons, answers)):
+        assert [(verdict.status, verdict.detail) for verdict in verdicts] == [case[3:] for case in cases]
 
 
 def test_a_program_has_no_answer_beside_itself() -> None:
-    assert final_answer("```python\nprint(7)\n```\n#### 7", ADD) == ""
-    assert final_answer("7\n#### 7", SUM) == "7"
+    assert final_answer("```python\nprint(7)\n```\n#### 7", ADD).answer == ""
+    assert final_answer("7\n#### 7", SUM).answer == "7"
