@@ -38,7 +38,7 @@ def take_folder(root: Path) -> IO[str]:
         # A lock and a half-written config are what a process killed at its very start leaves behind.
         ours = {LOCK, f".{CONFIG}.partial"}
         strangers = {entry.name for entry in root.iterdir()} - ours if root.exists() else set()
-        if strangers and not (root / CONFIG).exists():
+        if strangers and not _is_ours(root):
             raise RunFolderError(f"'{root}' is not empty and is no run folder.", "Choose another with --out.")
         root.mkdir(parents=True, exist_ok=True)
         lock = (root / LOCK).open("a+")
@@ -55,6 +55,17 @@ def take_folder(root: Path) -> IO[str]:
     lock.write(f"process {os.getpid()}")
     lock.flush()
     return lock
+
+
+def _is_ours(root: Path) -> bool:
+    """Whether a folder holds a run or an evaluation: a model's folder has a `config.json` too."""
+    if (root / MANIFEST).exists() or (root / JOURNAL).exists():
+        return True
+    try:
+        config = json.loads((root / CONFIG).read_bytes())
+    except (FileNotFoundError, ValueError):
+        return False
+    return isinstance(config, dict) and isinstance(config.get("model"), dict)
 
 
 def clear_folder(root: Path) -> None:

@@ -133,6 +133,16 @@ def test_a_folder_of_something_else_is_refused_and_left_alone(tmp_path: Path) ->
     assert (tmp_path / "thesis.tex").read_text() == "years of work"
 
 
+@pytest.mark.parametrize("fresh", [False, True])
+def test_a_models_folder_is_no_run_folder_though_it_has_a_config_of_that_name(tmp_path: Path, fresh: bool) -> None:
+    files = {"config.json": '{"model_type": "llama"}', "model.safetensors": "weights"}
+    for name, text in files.items():
+        (tmp_path / name).write_text(text)
+    with pytest.raises(RunFolderError, match="no run folder"):
+        RunFolder.open(tmp_path, RECIPE, fresh=fresh)
+    assert {file.name: file.read_text() for file in tmp_path.iterdir()} == files
+
+
 def test_a_shard_that_a_later_version_no_longer_asks_for_is_not_read(tmp_path: Path) -> None:
     run = RunFolder.open(tmp_path / "run", RECIPE)
     run.unit("problems", "train-0", "a", lambda: ROWS)
