@@ -31,6 +31,7 @@ from pipelines.stages.prm import PrmStage
 from pipelines.stages.problems import load_problems, split_dev
 from pipelines.stages.sampling import Context, Problems, evaluate
 from pipelines.stages.training import Training
+from pipelines.validate import check_inputs
 
 _COLLECT_AFTER = 20_000
 """New objects after which Python looks for cycles among them."""
@@ -44,7 +45,7 @@ def run_recipe(
     Args:
         recipe: what to do.
         root: the run folder.
-        fresh: delete what is there first.
+        fresh: delete what is there first, unless problems, template or model are not to be had.
         update: take a changed recipe, and keep what the change does not touch.
         start: the policy that the first samples are drawn from; the base, if none is given.
 
@@ -52,6 +53,8 @@ def run_recipe(
         UserError: bad input, a folder that cannot be used, too many undecided checks.
         EngineError: the engine failed.
     """
+    if fresh:
+        check_inputs([recipe.evaluation, recipe.problems], recipe.prompt, recipe.model, recipe.engine)
     run = RunFolder.open(root, recipe, fresh=fresh, update=update)
     log = AttemptLog(root)
     before = gc.get_threshold()

@@ -12,7 +12,7 @@ from data.errors import UserError
 from data.prompts import PromptTemplate
 from data.records import FinishReason, Kind, Problem, Status
 from pipelines.estimate import estimate, run_pilot
-from pipelines.recipe import Recipe
+from pipelines.recipe import EngineConfig, ModelConfig, Recipe, SourceConfig
 from pipelines.stages.policy import Policy, base_policy
 from pipelines.stages.problems import Reading, check_reading, read_both, split_dev
 from pipelines.stages.verification import check_texts
@@ -74,6 +74,26 @@ def _show(reading: Reading, recipe: Recipe, what: str) -> None:
     check_reading(reading, recipe)
     _check_golds(reading.problems, what)
     _check_references(reading.problems, what, recipe.max_reject_share)
+
+
+def check_inputs(sources: Sequence[SourceConfig], template: str, model: ModelConfig, engine: EngineConfig) -> None:
+    """Look whether what a run begins with can be had, without going through it: before `--fresh` deletes anything.
+
+    Args:
+        sources: what the problems are read from; the first usable one of each is read.
+        template: name or path of the prompt template; empty if it is chosen later.
+        model: the model that the first samples come from.
+        engine: what draws them.
+
+    Raises:
+        UserError: a file, column, template or model is not to be had.
+    """
+    if template:
+        PromptTemplate(template)
+    for source in sources:
+        next(Reading(source.model_copy(update={"limit": None})).stream(seed=0), None)
+    base_policy(model.name, hub_revision=model.revision, engine=engine.type, batch_size=engine.batch_size,
+                options=engine.options)  # fmt: skip
 
 
 def validate_recipe(recipe: Recipe, *, estimates: bool = True) -> None:

@@ -28,6 +28,7 @@ from pipelines.progress import say
 from pipelines.stages.policy import Policy, base_policy
 from pipelines.stages.problems import check_reading, read_source
 from pipelines.stages.sampling import CODE_VERSION, Context, Draw, sample
+from pipelines.validate import check_inputs
 from prm.model_config import local_folder
 from prm.scoring.base import ScoreItem, Scorer
 
@@ -69,12 +70,15 @@ def evaluate_model(config: EvalConfig, root: Path, *, fresh: bool = False) -> Ev
     Args:
         config: what to do.
         root: the folder; made if need be.
-        fresh: delete what is there first.
+        fresh: delete what is there first, unless benchmarks, template or model are not to be had.
 
     Raises:
         UserError: bad input, a folder that cannot be used, too many answers that could not be drawn or checked.
         EngineError: the engine failed.
     """
+    if fresh:
+        sources = [config.recipe(one, "").evaluation for one in config.benchmarks]
+        check_inputs(sources, config.benchmarks[0].prompt, config.model, config.engine)
     folder = EvalFolder.begin(root, config, fresh=fresh)
     try:
         for name in folder.set_aside:

@@ -15,7 +15,10 @@ from pathlib import Path
 
 import pytest
 
+from data.errors import UserError
 from data.records import Problem
+from pipelines.recipe import load_recipe
+from pipelines.run import run_recipe
 from pipelines.run_dir import RunFolder
 
 ROOT = Path(__file__).parents[2]
@@ -113,6 +116,18 @@ def test_a_changed_input_is_refused_by_name(tmp_path: Path) -> None:
     assert done.returncode == 2
     assert "problems: " in done.stderr
     assert "--fresh" in done.stderr
+
+
+@pytest.mark.parametrize("mistake", ["problems.path=nope.jsonl", "prompt=nope", "model.name=./nope"])
+def test_fresh_deletes_nothing_where_the_new_run_could_not_begin(
+    whole: tuple[Path, int], tmp_path: Path, mistake: str
+) -> None:
+    folder = tmp_path / "run"
+    shutil.copytree(whole[0], folder)
+    local = ["problems.source=local", "problems.options={}"] if "path" in mistake else []
+    with pytest.raises(UserError, match="nope"):
+        run_recipe(load_recipe("quickstart", [*SMALL, *local, mistake]), folder, fresh=True)
+    assert fingerprint(folder) == fingerprint(whole[0])
 
 
 def test_explain_says_what_is_kept_and_update_computes_just_the_rest(whole: tuple[Path, int], tmp_path: Path) -> None:

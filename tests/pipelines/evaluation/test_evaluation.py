@@ -216,6 +216,26 @@ def test_the_folder_of_a_run_is_refused_whatever_is_asked(tmp_path: Path) -> Non
     assert (tmp_path / "run" / "config.json").read_bytes() == before
 
 
+@pytest.mark.parametrize(
+    ("model", "benchmark"),
+    [
+        ("nope.json", {"source": "arithmetic", "options": OPTIONS}),
+        ("model.json", {"source": "arithmetic", "options": OPTIONS, "prompt": "nope"}),
+        ("model.json", {"source": "local", "path": "nope.jsonl"}),
+    ],
+)
+def test_fresh_deletes_nothing_where_the_new_evaluation_could_not_begin(
+    tmp_path: Path, model: str, benchmark: dict[str, object]
+) -> None:
+    good = config(str(script(tmp_path / "model.json", lambda old, one, hint: one.answer)))
+    evaluate_model(good, tmp_path / "e")
+    before = records(tmp_path / "e")
+    wrong = config_from(str(tmp_path / model), "scripted", [BenchmarkConfig(name="arithmetic", **benchmark)], {}, [])
+    with pytest.raises(UserError, match="nope"):
+        evaluate_model(wrong, tmp_path / "e", fresh=True)
+    assert records(tmp_path / "e") == before
+
+
 def test_page_and_table_escape_names_and_load_nothing(tmp_path: Path) -> None:
     hostile = tmp_path / "<script>alert(1)<script>.json"
     script(hostile, lambda old, one, hint: one.answer)
