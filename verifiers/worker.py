@@ -27,15 +27,27 @@ def main(parent: int, memory_mb: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     replies = os.fdopen(os.dup(1), "w", encoding="ascii")
     os.dup2(2, 1)
-    import verifiers.answers.symbolic  # noqa: F401 - the slow import, done before the first case and before the cap on memory
-
+    load_sympy()
     _cap_memory(memory_mb)
     print('{"ready": true}', file=replies, flush=True)
     for line in sys.stdin:
-        print(json.dumps(_answer(json.loads(line))), file=replies, flush=True)
+        print(json.dumps(answer(json.loads(line))), file=replies, flush=True)
 
 
-def _answer(request: dict[str, str]) -> dict[str, str]:
+def load_sympy() -> None:
+    """Import sympy, and have it import what it puts off until it is asked: no part of the first case's time."""
+    answer({"gold": "1", "answer": r"\sum_{k=1}^{\infty} \frac{1}{3^{k}}"})
+
+
+def answer(request: dict[str, str]) -> dict[str, str]:
+    """Decide one pair.
+
+    Args:
+        request: `gold` and `answer`.
+
+    Returns:
+        `outcome` and `rule`.
+    """
     from verifiers.answers.equivalence import decide
     from verifiers.answers.symbolic import compare
 
