@@ -10,7 +10,17 @@ import pytest
 
 from data.errors import InputError
 from data.records import Problem
-from data.store import Only, read_shard, seal, set_aside_foreign, shard_is_whole, unseal, write_atomic, write_shard
+from data.store import (
+    Only,
+    read_fields,
+    read_shard,
+    seal,
+    set_aside_foreign,
+    shard_is_whole,
+    unseal,
+    write_atomic,
+    write_shard,
+)
 
 ROWS = [Problem.create(prompt=f"{place}+1", answer=str(place + 1)) for place in range(20)]
 
@@ -31,6 +41,13 @@ def test_of_a_shard_only_the_rows_that_are_asked_for_are_read(tmp_path: Path) ->
     assert list(read_shard(tmp_path, entry, Problem, only=Only.of("id", []))) == []
 
 
+def test_fields_are_those_of_the_records_in_their_order_and_an_enum_is_text(tmp_path: Path) -> None:
+    entry = write_shard(tmp_path, "records/problems/a.parquet", Problem, ROWS, key="k")
+    found = list(read_fields(tmp_path, entry, ("prompt", "kind", "id", "choices")))
+    assert found == [(row.prompt, "math", row.id, []) for row in ROWS]
+    assert [(type(kind), kind) for _, kind, _, _ in found[:1]] == [(str, "math")]
+
+
 def test_a_shard_cut_or_changed_at_any_byte_is_refused(tmp_path: Path) -> None:
     entry = write_shard(tmp_path, "records/problems/a.parquet", Problem, ROWS[:2], key="k")
     file = tmp_path / entry.file
@@ -41,6 +58,8 @@ def test_a_shard_cut_or_changed_at_any_byte_is_refused(tmp_path: Path) -> None:
             assert not shard_is_whole(tmp_path, entry)
     with pytest.raises(InputError, match=r"a\.parquet"):
         list(read_shard(tmp_path, entry, Problem))
+    with pytest.raises(InputError, match=r"a\.parquet"):
+        list(read_fields(tmp_path, entry, ("id",)))
 
 
 def test_a_missing_shard_is_named(tmp_path: Path) -> None:
