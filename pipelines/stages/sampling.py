@@ -82,12 +82,9 @@ class Draw:
         for problem in problems:
             prompt = context.template.render(problem, hint=hint_of(problem) if self.hinted else "")
             for index in range(self.n):
-                seed = self.seed(context, problem, index)
+                # Without the arm: in round 1 all arms draw the same.
+                seed = derive_seed(context.recipe.seed, self.purpose, self.place, self.round, problem.id, index)
                 yield Request(id=f"{problem.id}/{index}", prompt=prompt, seed=seed, sampling=self.params)
-
-    def seed(self, context: Context, problem: Problem, index: int) -> int:
-        """The seed of one sample. Without the arm: in round 1 all arms draw the same."""
-        return derive_seed(context.recipe.seed, self.purpose, self.place, self.round, problem.id, index)
 
 
 def drawn_rows(run: RunFolder, unit: str) -> Iterator[tuple[Rationale, Verdict]]:
@@ -148,9 +145,11 @@ def sample(context: Context, policy: Policy, draw: Draw, problems: Iterable[Prob
         UserError: too many checks could not be decided.
     """
     run, drawn = context.run, Drawn(context.run, draw.n)
+    asked: dict[str, list[Request]] = {}
 
     def requests(shard: Shard) -> list[Request]:
-        return list(draw.requests(context, shard.problems))
+        asked[shard.unit] = list(draw.requests(context, shard.problems))
+        return asked[shard.unit]
 
     def store(shard: Shard, verdicts: Callable[[], list[Verdict]]) -> None:
         found = run.unit("verdicts", shard.unit, shard.key, verdicts)
@@ -163,7 +162,8 @@ def sample(context: Context, policy: Policy, draw: Draw, problems: Iterable[Prob
             verdicts: Callable[[], list[Verdict]] = list
             if shard.problems:
                 answers: list[Extraction] = []
-                make = partial(_rationales, context, policy, draw, shard.problems, completions, answers)
+                found = zip(asked.pop(shard.unit, ()), completions, strict=True)
+                make = partial(_rationales, context, policy, draw, shard.problems, found, answers)
                 rows = run.unit("rationales", shard.unit, shard.key, make, voids="verdicts")
                 # While this shard is graded, the next one is drawn.
                 verdicts = grader.submit(_verdicts, shard.problems, rows, answers).result
@@ -201,19 +201,19 @@ def _rationales(
     policy: Policy,
     draw: Draw,
     problems: Sequence[Problem],
-    completions: Sequence[Completion],
+    found: Iterable[tuple[Request, Completion]],
     answers: list[Extraction],
 ) -> Iterator[Rationale]:
     """The rationales of a shard; `answers` takes in what was found in each, so that its check need not look again."""
     prompt_hash, params = context.template.hash(hinted=draw.hinted), draw.params.to_json()
-    owners = ((problem, index) for problem in problems for index in range(draw.n))
-    for (problem, index), completion in zip(owners, completions, strict=True):
+    owners = (problem for problem in problems for _ in range(draw.n))
+    for problem, (request, completion) in zip(owners, found, strict=True):
         provenance = Provenance(
             model=policy.name,
             revision=policy.revision,
             engine=policy.engine,
             round=policy.round,
-            seed=draw.seed(context, problem, index),
+            seed=request.seed,
             prompt_hash=prompt_hash,
             sampling=params,
             code_version=CODE_VERSION,
