@@ -5,6 +5,7 @@ A resumed run whose shards are all there never loads a model; and no two models 
 
 from __future__ import annotations
 
+import gc
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -71,6 +72,8 @@ class Policy:
             if executor is not None:
                 executor.close()
         self._local = self._workers = None
+        # A run has Python look for cycles rarely; none may keep a model.
+        gc.collect()
 
     def heir(self, name: str, path: Path, revision: str, round_: int) -> Policy:
         """A checkpoint under this policy's engine and executor."""
