@@ -21,6 +21,8 @@ def check_folder(folder: Path) -> None:
     """Raise a UserError that names what a model folder lacks."""
     if not folder.is_dir():
         raise UserError(f"no model at '{folder}'.", "Give a folder, a hub id such as owner/name, or 'embedded'.")
+    if (folder / "checkpoints").is_dir() and (folder / "manifest.json").is_file():
+        raise UserError(f"'{folder}' is a run, not a model.", f"Give one of its models, '{folder}/checkpoints/NAME'.")
     missing = [] if (folder / "config.json").is_file() else ["config.json"]
     if not any(folder.glob("*.safetensors")):
         missing.append("weights (*.safetensors)")

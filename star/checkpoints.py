@@ -16,6 +16,7 @@ from typing import Any
 from data.errors import UserError
 from data.model_folder import check_folder, is_local, weights_revision
 from data.store import writing
+from prm.model_config import FILE as PRM_FILE
 
 EMBEDDED = Path(__file__).parent / "assets" / "tiny"
 """Folder of the embedded model; made by `python -m star.embedded`."""
@@ -41,6 +42,13 @@ def resolve(name: str) -> str:
     return str(_SHIPPED[name]) if name in _SHIPPED else os.path.expanduser(name)
 
 
+def check_generator(folder: Path) -> None:
+    """As `check_folder`, and a UserError if the folder is a PRM's: many a PRM is a language model that would draw."""
+    check_folder(folder)
+    if (folder / PRM_FILE).is_file():
+        raise UserError(f"'{folder}' is a process reward model, which scores steps.", "Give a model that writes them.")
+
+
 def load_checkpoint(
     name: str, *, revision: str | None = None, dtype: str = "auto", device: str = "auto"
 ) -> LoadedModel:
@@ -53,7 +61,7 @@ def load_checkpoint(
         device: a torch device, or `auto` (an accelerator if there is one).
 
     Raises:
-        UserError: the folder is incomplete, or the hub cannot be reached.
+        UserError: the folder is incomplete or no language model's, or the hub cannot be reached.
     """
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -63,14 +71,22 @@ def load_checkpoint(
     logging.disable_progress_bar()
     path = resolve(name)
     if is_local(path):
-        check_folder(Path(path))
+        check_generator(Path(path))
     place = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
     precision = {"auto": torch.bfloat16 if place == "cuda" else torch.float32}.get(dtype) or getattr(torch, dtype)
     try:
         tokenizer = AutoTokenizer.from_pretrained(path, revision=revision)
-        model = AutoModelForCausalLM.from_pretrained(path, revision=revision, dtype=precision, use_safetensors=True)
+        model, report = AutoModelForCausalLM.from_pretrained(
+            path, revision=revision, dtype=precision, use_safetensors=True, output_loading_info=True
+        )
     except OSError as error:
         raise _not_loaded(name, error) from error
+    if absent := sorted(report["missing_keys"]):
+        # Drawn at random they would be: a classifier's or a reward model's folder has no head that writes.
+        raise UserError(
+            f"'{name}' is no language model: it has no weights for {absent[0]} ({len(absent)} absent).",
+            "Give a model that writes text, with all its files.",
+        )
     tokenizer.padding_side = "left"
     model.requires_grad_(False).eval().to(place)
     commit = getattr(model.config, "_commit_hash", None)
@@ -114,8 +130,11 @@ def hub_commit(name: str, revision: str | None) -> str:
     Raises:
         UserError: the hub cannot be reached, or has no such model.
     """
+    from huggingface_hub.utils import logging
     from transformers import AutoConfig
 
+    # It would tell of each try; the error says it once.
+    logging.set_verbosity_error()
     try:
         # The configuration is small, is needed anyway, and carries the commit that it came from.
         return str(AutoConfig.from_pretrained(name, revision=revision)._commit_hash)

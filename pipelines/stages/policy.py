@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from data.ids import content_id
-from data.model_folder import check_folder, is_local, weights_revision
+from data.model_folder import is_local, weights_revision
 from pipelines.executors import EngineSpec, Executor, ExecutorConfig, open_executor
 from pipelines.executors.local import LocalExecutor
-from star.checkpoints import hub_commit, resolve
+from star.checkpoints import check_generator, hub_commit, resolve
 from star.generation import Completion, Generator, Request
 from star.generation.scripted import ScriptedGenerator
 
@@ -109,7 +109,7 @@ def base_policy(
     """The base model as a policy.
 
     Raises:
-        UserError: the folder lacks weights or tokenizer.
+        UserError: the folder lacks weights or tokenizer, or is a PRM's.
     """
     path = resolve(name)
     policy = Policy(name, path, "", 0, engine, batch_size, options=options or {},
@@ -122,7 +122,7 @@ def base_policy(
         policy.revision = policy.hub_revision = hub_commit(name, hub_revision)
     else:
         folder = Path(path)
-        check_folder(folder)
+        check_generator(folder)
         # The folder's own name: where it lies on this machine is nobody's business who reads the dataset.
         policy.name = name if path != name else folder.resolve().name
         policy.path, policy.revision = str(folder), weights_revision(folder)

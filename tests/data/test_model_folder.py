@@ -27,6 +27,13 @@ def test_a_folder_of_the_form_of_a_hub_id_is_a_folder(tmp_path: Path, monkeypatc
     assert is_local("owner/name")
 
 
+def test_a_run_is_no_model_and_its_models_are_named(tmp_path: Path) -> None:
+    (tmp_path / "checkpoints").mkdir()
+    (tmp_path / "manifest.json").write_text("{}")
+    with pytest.raises(UserError, match=r"is a run, not a model.*checkpoints/NAME"):
+        check_folder(tmp_path)
+
+
 @pytest.mark.parametrize("gone", ["model.safetensors", "tokenizer.json", "config.json"])
 def test_what_a_folder_lacks_is_named(tmp_path: Path, gone: str) -> None:
     folder = shutil.copytree(EMBEDDED, tmp_path / "m")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import shutil
 from pathlib import Path
@@ -10,6 +11,7 @@ import pytest
 import torch
 
 from data.errors import UserError
+from pipelines.stages.policy import base_policy
 from star.checkpoints import (
     EMBEDDED,
     PROVENANCE,
@@ -34,6 +36,26 @@ def test_a_folder_that_lacks_a_part_names_it(tmp_path: Path, gone: str, named: s
     (folder / gone).unlink()
     with pytest.raises(UserError, match=named):
         load_checkpoint(str(folder))
+
+
+def test_a_process_reward_model_is_no_generator(tmp_path: Path) -> None:
+    folder = shutil.copytree(EMBEDDED, tmp_path / "m")
+    (folder / "prm.json").write_text("{}")
+    with pytest.raises(UserError, match="process reward model"):
+        load_checkpoint(str(folder))
+    with pytest.raises(UserError, match="process reward model"):
+        base_policy(str(folder), hub_revision=None, engine="vllm", batch_size=1)
+
+
+def test_a_model_without_the_head_that_writes_is_no_generator(tiny: LoadedModel, tmp_path: Path) -> None:
+    from transformers import LlamaForSequenceClassification
+
+    config = copy.deepcopy(tiny.model.config)
+    config.tie_word_embeddings = False
+    LlamaForSequenceClassification(config).save_pretrained(tmp_path)
+    tiny.tokenizer.save_pretrained(tmp_path)
+    with pytest.raises(UserError, match=r"no language model.*lm_head"):
+        load_checkpoint(str(tmp_path))
 
 
 def test_a_checkpoint_loads_as_it_was_saved_with_parent_and_revision(tiny: LoadedModel, tmp_path: Path) -> None:
