@@ -19,8 +19,9 @@ _LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
 
 @cache
-def _compile(source: str) -> Any:
-    from jinja2 import StrictUndefined
+def _compile(source: str) -> tuple[Any, bool]:
+    """The template, and whether it shows the problem."""
+    from jinja2 import StrictUndefined, meta
     from jinja2.sandbox import ImmutableSandboxedEnvironment
 
     environment = ImmutableSandboxedEnvironment(
@@ -29,14 +30,14 @@ def _compile(source: str) -> Any:
     template = environment.from_string(source)
     # A render copies the globals, and jinja's chain of maps takes longer to copy than all the rest takes.
     template.globals = dict(template.globals)
-    return template
+    return template, "prompt" in meta.find_undeclared_variables(environment.parse(source))
 
 
 class PromptTemplate:
     """A template by name (`arithmetic`, `math`, `math_fewshot`, `choice`) or by path.
 
     Raises:
-        UserError: there is no such template, or it does not compile.
+        UserError: there is no such template, it does not compile, or it does not show the problem.
     """
 
     def __init__(self, name: str) -> None:
@@ -53,9 +54,13 @@ class PromptTemplate:
         except UnicodeDecodeError as error:
             raise UserError(f"{file}: not UTF-8.", "Save it as UTF-8.") from error
         try:
-            self._template = _compile(self.source)
+            self._template, shows_problem = _compile(self.source)
         except TemplateSyntaxError as error:
             raise UserError(f"{file}:{error.lineno}: {error.message}", "Mend the template.") from error
+        if not shows_problem:
+            raise UserError(
+                f"{file}: a prompt template without the problem.", "Write {{ prompt }} where the problem belongs."
+            )
 
     def render(self, problem: Problem, *, hint: str = "") -> str:
         """The prompt for a problem; with `hint`, the rationalization prompt.

@@ -18,6 +18,13 @@ def test_an_undefined_variable_is_an_error_that_names_it(tmp_path: Path, problem
         PromptTemplate(str(file)).render(problem)
 
 
+def test_a_template_that_does_not_show_the_problem_is_refused(tmp_path: Path) -> None:
+    file = tmp_path / "bad.jinja"
+    file.write_text("Solve this: {prompt}{% if hint %} ({{ hint }}){% endif %}")
+    with pytest.raises(UserError, match=r"without the problem.*\{\{ prompt \}\}"):
+        PromptTemplate(str(file))
+
+
 def test_bad_syntax_is_an_error_with_the_line(tmp_path: Path) -> None:
     file = tmp_path / "bad.jinja"
     file.write_text("one\n{% if %}")
