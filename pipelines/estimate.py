@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from math import ceil
 from statistics import fmean
 
+from data.errors import UserError
 from data.ids import derive_seed
 from data.prompts import PromptTemplate
 from data.records import Problem, Status
@@ -101,6 +102,9 @@ def run_pilot(recipe: Recipe, policy: Policy, template: PromptTemplate, problems
         policy: the base; its memory is freed before the training.
         template: of the prompts.
         problems: those that are trained on.
+
+    Raises:
+        UserError: so many samples could not be drawn that the run would stop.
     """
     use_threads(recipe.threads)  # As many as the run will take.
     n = recipe.sampling.n
@@ -117,6 +121,10 @@ def run_pilot(recipe: Recipe, policy: Policy, template: PromptTemplate, problems
     completions = list(policy.generator.generate(requests))
     seconds = time.monotonic() - started
     policy.release()
+    failed = [row.error for row in completions if row.error]
+    if len(failed) > recipe.max_undecided_share * len(completions):
+        raise UserError(f"{len(failed)} of {len(completions)} samples could not be drawn; the first: {failed[0]}.",
+                        "The run would stop there: mend the recipe.")  # fmt: skip
     verdicts = check_texts(owners, [row.text for row in completions], [row.finish_reason for row in completions])
     right = [place for place, verdict in enumerate(verdicts) if verdict.status is Status.CORRECT]
     rows = [(requests[place].prompt, completions[place]) for place in right or range(len(requests))]

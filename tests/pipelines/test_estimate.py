@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import pytest
+
+from data.errors import UserError
 from data.prompts import PromptTemplate
 from data.records import Problem
 from pipelines.estimate import Pilot, estimate, run_pilot
@@ -47,6 +50,13 @@ def test_the_quickstarts_tokens_are_within_a_factor_of_two_of_what_it_took() -> 
     # A finished quickstart's manifest: tokens of the stages that draw, and of those that train.
     for guess, truth in ((found.drawn, 989_778), (found.trained, 2_399_322)):
         assert truth / 2 < guess < truth * 2
+
+
+def test_samples_that_cannot_be_drawn_are_told_and_not_estimated_as_free() -> None:
+    recipe = load_recipe("quickstart", ["sampling.max_tokens=4096", "problems.options={n: 4, difficulty: [1]}"])
+    policy = base_policy("embedded", hub_revision=None, engine="transformers", batch_size=8)
+    with pytest.raises(UserError, match=r"could not be drawn.*context"):
+        run_pilot(recipe, policy, PromptTemplate(recipe.prompt), read_both(recipe)[0].problems)
 
 
 def test_the_pilot_draws_a_batch_of_whole_problems_and_trains() -> None:
