@@ -100,7 +100,8 @@ def validate(
     validate_recipe(loaded, estimates=estimate)
 
 
-@app.command()
+# A negative number is no option.
+@app.command(context_settings={"ignore_unknown_options": True})
 def verify(
     gold: Annotated[str, typer.Argument(help="The right answer.")],
     prediction: Annotated[str, typer.Argument(help="What the model wrote: an answer or a whole solution.")],
@@ -113,6 +114,7 @@ def verify(
     stepstar verify "1/2" "so the answer is \\boxed{0.5}"
     stepstar verify "(-2, 2)" "x^2 < 4"
     stepstar verify 1/3 0.333 --policy lenient
+    stepstar verify -2 "x = -2"
     """
     from verifiers import explain
 

@@ -17,7 +17,7 @@ def convert_gguf(file: Path, folder: Path) -> Path:
     """Convert a GGUF file and return the folder.
 
     Raises:
-        UserError: no such file, or its tokenizer has no token that ends a chat turn.
+        UserError: no such file, it is not of that format, or its tokenizer has no token that ends a chat turn.
         DependencyError: the package `gguf` is missing.
     """
     from importlib.util import find_spec
@@ -26,6 +26,9 @@ def convert_gguf(file: Path, folder: Path) -> Path:
         raise DependencyError("gguf", "gguf")
     if not file.is_file():
         raise UserError(f"no file '{file}'.", "Give the path of a .gguf file.")
+    with file.open("rb") as stream:
+        if stream.read(4) != b"GGUF":
+            raise UserError(f"'{file}' is not a GGUF file.", "Give the path of a .gguf file.")
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
     from transformers.utils import logging

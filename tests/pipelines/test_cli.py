@@ -78,6 +78,14 @@ def test_a_mistake_gets_one_line_the_cure_and_exit_code_two(
         assert word in last
 
 
+def test_a_negative_gold_is_no_option(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(sys, "argv", ["stepstar", "verify", "-2", "x = -2", "--kind", "answer"])
+    with pytest.raises(SystemExit) as ending:
+        pipelines.cli.main()
+    assert ending.value.code == 0
+    assert capsys.readouterr().out.startswith("correct\n")
+
+
 def test_validate_shows_both_prompts_and_the_amount_of_work() -> None:
     done = cli("validate", "quickstart", "problems.options={n: 5, difficulty: [3]}")
     assert done.returncode == 0, done.stderr

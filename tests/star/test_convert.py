@@ -34,6 +34,13 @@ def test_a_turn_that_ends_in_several_tokens_is_refused(tiny: LoadedModel) -> Non
         settle_special_tokens(tokenizer, copy.deepcopy(tiny.model))
 
 
+def test_a_file_of_another_format_is_named(tmp_path: Path) -> None:
+    file = tmp_path / "m.gguf"
+    file.write_text('{"question": "1+1"}')
+    with pytest.raises(UserError, match="not a GGUF file"):
+        convert_gguf(file, tmp_path / "m")
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(not GGUF, reason="STEPSTAR_SMOLLM2_GGUF does not name SmolLM2-135M-Instruct.Q4_1.gguf")
 def test_smollm2_becomes_a_plain_checkpoint_with_a_working_chat(tmp_path: Path) -> None:
