@@ -69,7 +69,11 @@ def resolve(target: str, nodes: Iterable[str], names: Mapping[str, str]) -> str:
     ]  # fmt: skip
     if len(found) != 1:
         what = f"{len(found)} things here are called '{target}'" if found else f"nothing here is called '{target}'"
-        cure = f"Name one of {', '.join(sorted(found)[:3])}." if found else "Give a row, problem, model or source."
+        cure = (
+            f"Name one of {', '.join(sorted(found)[:3])}."
+            if found
+            else "Give a row, problem, model (6 digits or more) or source."
+        )
         raise InputError(f"{what}.", cure)
     return found[0]
 

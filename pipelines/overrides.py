@@ -69,7 +69,8 @@ def read_yaml(text: str, where: str) -> Any:
     try:
         return yaml.load(text, Loader=_UniqueKeyLoader)
     except yaml.YAMLError as error:
-        raise UserError(f"{where}: {' '.join(str(error).split())}", "Mend the YAML.") from error
+        said = " ".join(str(error).split()).replace('in "<unicode string>", line', "at line")
+        raise UserError(f"{where}: {said}.", "Mend the YAML.") from error
 
 
 def apply_override(content: dict[str, Any], override: str) -> None:
@@ -120,7 +121,8 @@ def _user_error(error: ValidationError, model: type[Config], where: str) -> User
         return UserError(f"{where}the key '{path}' is missing.", "Add it; see a shipped recipe.")
     if first["type"] == "value_error":
         return UserError(f"{where}{first['ctx']['error']}.", "Mend the recipe or the override.")
-    return UserError(f"{where}{path} = {first['input']!r}: {first['msg'].lower()}.", "Mend the recipe or the override.")
+    said = first["msg"][0].lower() + first["msg"][1:]
+    return UserError(f"{where}{path} = {first['input']!r}: {said}.", "Mend the recipe or the override.")
 
 
 def _nearest_key(model: type[Config], path: str, location: tuple[int | str, ...]) -> str:

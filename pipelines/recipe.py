@@ -175,7 +175,7 @@ class Recipe(Config):
     """The run stops before spending anything if more than this share of the input rows is unusable."""
     max_undecided_share: float = Field(default=0.05, ge=0, le=1)
     """The run stops if more than this share of a round's checks could not be decided."""
-    threads: int = Field(default=0, ge=0)
+    threads: int = Field(default=0, ge=0, le=1024)
     """CPU threads for the model; 0 means all. Fixed by the first run, since floating point depends on it."""
 
     @model_validator(mode="after")

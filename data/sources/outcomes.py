@@ -68,10 +68,12 @@ def _read_table(
         raise InputError(f"'{place}' is empty.", "Give a file with at least one row.")
     if not tally[""] and not tally[_OTHER_SPLIT]:
         reasons = ", ".join(f"{reason} {count}" for reason, count in tally.most_common(3) if reason)
-        raise InputError(
-            f"'{place}': none of its {tally.total()} rows can be used ({reasons}).",
-            f"Is it of source '{reader.name}'? For other columns use the source 'local'.",
-        )
+        cure = f"Is it of source '{reader.name}'? For other columns use the source 'local'."
+        if tally["bad_utf8"] == tally.total():
+            cure = "Save it as UTF-8."
+        elif reader.name == "local":
+            cure = "Mend the file, or map other columns with `columns`."
+        raise InputError(f"'{place}': none of its {tally.total()} rows can be used ({reasons}).", cure)
     return tally[""]
 
 

@@ -73,7 +73,8 @@ def export(
 
 
 def lineage(
-    folder: Run, row: Annotated[str, typer.Argument(help="Id of a rationale (column `id`), or its first digits.")]
+    folder: Run,
+    row: Annotated[str, typer.Argument(help="Id of a rationale (column `id`), or its first six digits or more.")],
 ) -> None:
     """Print where a row is from, what was said of it, and what was made of it.
 

@@ -55,7 +55,7 @@ class EvalConfig(Config):
     wrong_hint: bool = False
     """Also answer each problem with a wrong answer suggested."""
     seed: int = 0
-    threads: int = Field(default=0, ge=0)
+    threads: int = Field(default=0, ge=0, le=1024)
     """CPU threads for the model; 0 means all. Fixed by the first attempt, since floating point depends on it."""
     shard_size: int = Field(default=128, ge=1)
     """Problems in one shard: the most work that a kill can cost."""

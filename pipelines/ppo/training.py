@@ -49,7 +49,7 @@ class PpoSettings(PpoConfig):
     heldout_share: float = Field(default=0.1, gt=0, lt=1)
     """Share of the problems, drawn by hash, that is not trained on and that the policy is chosen by."""
     seed: int = 0
-    threads: int = Field(default=0, ge=0)
+    threads: int = Field(default=0, ge=0, le=1024)
     """CPU threads for the models; 0 leaves torch's choice."""
 
 

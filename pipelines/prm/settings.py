@@ -26,7 +26,7 @@ class PrmSettings(PrmTrainingConfig):
     max_reject_share: float = Field(default=0.05, ge=0, le=1)
     """Nothing is trained if more than this share of the label rows is unusable."""
     seed: int = 0
-    threads: int = Field(default=0, ge=0)
+    threads: int = Field(default=0, ge=0, le=1024)
     """CPU threads; 0 means all. Floating point depends on it."""
 
     def training(self) -> PrmTrainingConfig:

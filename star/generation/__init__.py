@@ -37,8 +37,8 @@ class _Wanted:
         except ValidationError as error:
             first = error.errors()[0]
             option = ".".join(map(str, first["loc"]))
-            known = ", ".join(kind.model_fields)
-            raise UserError(f"engine option '{option}': {first['msg']}.", f"The options are {known}.") from error
+            known = ", ".join(kind.model_fields) or "none"
+            raise UserError(f"engine option '{option}': {first['msg']}.", f"The options are: {known}.") from error
 
 
 class _NoOptions(Config):

@@ -324,6 +324,18 @@ def test_a_file_without_a_usable_row_is_an_error_that_counts_the_reasons(tmp_pat
         next(items)
 
 
+@pytest.mark.parametrize(
+    ("row", "cure"), [('{"prompt": "é", "answer": "1"}\n', "UTF-8"), ('{"prompt": "1+1", "answer": null}\n', "columns")]
+)
+def test_the_cure_of_an_unusable_local_file_is_not_the_source_local(tmp_path: Path, row: str, cure: str) -> None:
+    file = tmp_path / "f.jsonl"
+    file.write_text(row, encoding="latin-1")
+    with pytest.raises(InputError) as caught:
+        list(read_problems("local", path=str(file)))
+    assert cure in caught.value.cure
+    assert "source" not in caught.value.cure
+
+
 def test_a_file_of_other_splits_only_is_an_error(tmp_path: Path) -> None:
     row = {"task_id": 12, "text": "t", "code": "", "test_list": ["assert f()"]}
     with pytest.raises(InputError, match="no row of split 'train'"):
