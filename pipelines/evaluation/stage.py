@@ -29,7 +29,7 @@ from pipelines.stages.policy import Policy, base_policy
 from pipelines.stages.problems import check_reading, read_source
 from pipelines.stages.sampling import CODE_VERSION, Context, Draw, sample
 from pipelines.validate import check_inputs
-from prm.model_config import local_folder
+from prm.scoring import check_scorer
 from prm.scoring.base import ScoreItem, Scorer
 
 SAMPLES = "samples"
@@ -84,7 +84,7 @@ def evaluate_model(config: EvalConfig, root: Path, *, fresh: bool = False) -> Ev
         for name in folder.set_aside:
             say(f"set aside {name}: no manifest entry names it")
         if config.scorer:
-            local_folder(config.scorer)  # Before the samples are drawn, not after.
+            check_scorer(config.scorer)  # Before the samples are drawn, not after.
         folder.pin(**_environment(folder, config))
         if config.engine.type == "http" and (failed := folder.forget_failed()):
             say(f"{failed} shards hold samples that the server failed on; they are drawn again")

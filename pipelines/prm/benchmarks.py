@@ -102,6 +102,17 @@ def score_benchmarks(scorer: Scorer, labelled: Sequence[LabelledSet], samples: S
         other.groups = [[_candidate(sample, next(scores)) for sample in group] for group in other.samples]
 
 
+def check_scored(labelled: Sequence[LabelledSet], samples: Sequence[SampleSet]) -> None:
+    """Raise a UserError if nothing has scores: figures of that would say something of a model that was never tried."""
+    every = [scores for one in labelled for scores in one.scores]
+    every += [one.scores for other in samples for group in other.groups for one in group]
+    if not any(every):
+        reasons = sum((one.unscored for one in [*labelled, *samples]), Counter[str]())
+        told = ", ".join(f"{reason} {number}" for reason, number in reasons.most_common())
+        cure = "Give a model that reads longer texts." if "too_long" in reasons else "Look at model and files."
+        raise UserError(f"none of {len(every)} solutions has scores ({told}).", cure)
+
+
 def _add_labelled(file: Path, format_: str, source: ScoreSource, found: dict[str, LabelledSet]) -> None:
     unusable, n_rows = Unusable(), 0
     for row, solutions in read_label_rows(str(file), format_, unusable):

@@ -15,7 +15,15 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from data.errors import UserError
 from data.store import write_atomic
-from pipelines.prm.benchmarks import LabelledSet, SampleSet, ScoreSource, check_apart, read_benchmarks, score_benchmarks
+from pipelines.prm.benchmarks import (
+    LabelledSet,
+    SampleSet,
+    ScoreSource,
+    check_apart,
+    check_scored,
+    read_benchmarks,
+    score_benchmarks,
+)
 from pipelines.prm.choice_figures import choice_section
 from pipelines.prm.figures import Section, labelled_section, mean_section
 from pipelines.prm.word_floor import WordFloor
@@ -55,7 +63,7 @@ def evaluate_prm(
         aggregate: an aggregation to use whatever was fitted.
 
     Raises:
-        UserError: a file cannot be used, or dev and benchmarks share a problem.
+        UserError: a file cannot be used, dev and benchmarks share a problem, or no solution has scores.
     """
     if aggregate and aggregate not in AGGREGATIONS:
         raise UserError(f"no aggregation '{aggregate}'.", f"Use one of {', '.join(AGGREGATIONS)}.")
@@ -64,6 +72,7 @@ def evaluate_prm(
     check_apart(_problems(dev_sets, dev_samples), _problems(labelled, samples))
     if source.scorer:
         score_benchmarks(source.scorer, [*labelled, *dev_sets], [*samples, *dev_samples])
+    check_scored(labelled, samples)
     if dev:
         reading, read_by = _fitted(dev_sets, dev_samples), "dev"
     else:

@@ -84,6 +84,22 @@ def load_scorer(
     return scorer_of(loaded, batch_tokens=batch_tokens, share_prefix=share_prefix)
 
 
+def check_scorer(path: str) -> None:
+    """Find what `load_scorer(path)` would object to, as far as it shows without loading weights.
+
+    Raises:
+        UserError: there is no such folder or hub model, it is incomplete, or nothing says how its steps are read.
+    """
+    from data.model_folder import check_folder
+    from prm.model_config import local_folder, read_config
+    from prm.scoring.published import PUBLISHED, find_layout
+
+    folder = local_folder(path)
+    check_folder(folder)
+    if find_layout(str(folder)) not in PUBLISHED:
+        read_config(folder)
+
+
 def _load_elsewhere(
     path: str, folder: str, backend: str, layout: Layout, dtype: str, options: Mapping[str, Any]
 ) -> Scorer:

@@ -197,6 +197,15 @@ def test_the_embedded_model_is_evaluated_twice_to_the_same_digits_a_scorer_choos
     assert any(file.startswith("records/step_scores") for file in records(tmp_path / "one"))
 
 
+def test_a_scorer_that_is_no_prm_is_refused_before_anything_is_drawn(tmp_path: Path) -> None:
+    from star.checkpoints import EMBEDDED
+
+    model = script(tmp_path / "model.json", lambda old, one, hint: one.answer)
+    with pytest.raises(UserError, match=r"no prm\.json"):
+        evaluate_model(config(str(model), samples=2, scorer=str(EMBEDDED)), tmp_path / "e")
+    assert not (tmp_path / "e/records").exists()
+
+
 def test_the_embedded_model_needs_no_settings(tmp_path: Path) -> None:
     benchmarks = benchmarks_from(["arithmetic"], [], [], [], limit=4)
     found = result_json(

@@ -87,6 +87,12 @@ def test_a_solution_without_scores_is_a_miss_and_is_told(tmp_path: Path) -> None
     assert "1 without scores: stored_null" in "\n".join(evaluation_lines(found))
 
 
+def test_no_figure_is_given_where_nothing_has_scores(tmp_path: Path) -> None:
+    rows = [row | {"s": None} for row in ROWS]
+    with pytest.raises(UserError, match=r"none of 5 solutions has scores \(stored_null 5\)"):
+        evaluate_prm(STORED, [write(tmp_path / "all.jsonl", rows)])
+
+
 def test_threshold_and_word_floor_come_from_dev_alone(tmp_path: Path) -> None:
     dev = [labelled(f"dev-{n}", 1 if n % 2 else -1, [0.3, 0.2 if n % 2 else 0.28, 0.3], right=True) for n in range(20)]
     test = [labelled("gsm8k-0", -1, [0.3, 0.3, 0.26], right=True), labelled("gsm8k-1", 0, [0.1, 0.3, 0.3], right=True)]
