@@ -7,6 +7,7 @@ SIGTERM with 143, and both say how to go on; anything else is a bug and keeps it
 from __future__ import annotations
 
 import errno
+import os
 import signal
 import sys
 import warnings
@@ -196,6 +197,8 @@ def main() -> None:
     from data.errors import StepstarError, UserError
 
     signal.signal(signal.SIGTERM, _terminate)
+    # It would tell of each try to reach the hub; the error says it once.
+    os.environ.setdefault("HF_HUB_VERBOSITY", "error")
     # peft asks transformers by a name that is no longer the newest.
     warnings.filterwarnings("ignore", "`is_gradient_checkpointing` is deprecated", FutureWarning)
     try:

@@ -130,11 +130,8 @@ def hub_commit(name: str, revision: str | None) -> str:
     Raises:
         UserError: the hub cannot be reached, or has no such model.
     """
-    from huggingface_hub.utils import logging
     from transformers import AutoConfig
 
-    # It would tell of each try; the error says it once.
-    logging.set_verbosity_error()
     try:
         # The configuration is small, is needed anyway, and carries the commit that it came from.
         return str(AutoConfig.from_pretrained(name, revision=revision)._commit_hash)

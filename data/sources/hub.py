@@ -24,9 +24,9 @@ def read_hub(hub_id: str, *, config: str = "", split: str = "train", revision: s
     except (OSError, ValueError, RuntimeError, datasets.exceptions.DatasetsError) as error:
         # Not found is an OSError there, an unknown configuration or split a ValueError,
         # a dataset that is a script a RuntimeError, damaged data a DatasetsError.
-        reason = str(error).strip().partition("\n")[0][:200]
+        reason = str(error).strip().partition("\n")[0][:200].rstrip(".")
         raise InputError(
-            f"cannot load '{hub_id}' (split '{split}') from the hub: {reason}",
+            f"cannot load '{hub_id}' (split '{split}') from the hub: {reason}.",
             "Check the name, the split and the network (HF_TOKEN if it is private), or give the path of a local file.",
         ) from error
     for number, row in enumerate(table, start=1):
