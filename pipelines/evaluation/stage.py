@@ -162,9 +162,17 @@ def _answer(folder: EvalFolder, config: EvalConfig, benchmark: BenchmarkConfig, 
     context = Context(folder, config.recipe(benchmark, template.name), template)
     for part in _parts(config, problems):
         if part.problems:
+            if part.problems is not problems:
+                _store_variants(folder, benchmark.name, part)
             _draw(context, policy, benchmark.name, part)
         else:
             say(f"{benchmark.name}: no problem has a {part.name} variant")
+
+
+def _store_variants(folder: EvalFolder, benchmark: str, part: _Part) -> None:
+    """Keep the problems of a variant too: who grades or shows its answers later needs what was asked."""
+    key = content_id("problems", *(problem.id for problem in part.problems))
+    folder.unit("problems", f"{benchmark}-{part.name}-problems", key, lambda: part.problems)
 
 
 def _parts(config: EvalConfig, problems: Sequence[Problem]) -> list[_Part]:

@@ -10,10 +10,16 @@ import pyarrow.parquet as pq
 import pytest
 
 from data.errors import UserError
+from data.prompts import PromptTemplate
 from data.records import Kind, Origin, Problem, Status, Verdict
 from data.schema import from_table
+from data.sources import read_problems
 from pipelines.evaluation.rescore import rescore, rescored_lines
+from pipelines.evaluation.settings import BenchmarkConfig, config_from
+from pipelines.evaluation.stage import TWINS, evaluate_model
+from pipelines.evaluation.twins import suggested
 from pipelines.recipe import load_recipe
+from pipelines.report.audit import write_audit
 from pipelines.run_dir import RunFolder
 from tests.pipelines.audit_folders import rationale, verdict, write_run
 
@@ -79,6 +85,25 @@ def test_held_out_answers_are_graded_again_too(tmp_path: Path) -> None:
     assert found.outputs == 12
     rows = [json.loads(line) for line in file.read_text().splitlines()]
     assert {row["old"] for row in rows if row["id"].startswith("star-r1-00000/")} == {"correct"}
+
+
+def test_answers_to_variants_are_graded_again_and_shown_on_the_audit_page(tmp_path: Path) -> None:
+    options = {"n": 3, "difficulty": [3]}
+    problems = [row for row in read_problems("arithmetic", split="test", options=options) if isinstance(row, Problem)]
+    hinted = [found[1] for row in problems if (found := suggested(row, 0))]
+    twins = [found for row in problems for change in TWINS.values() if (found := change(row, 0))]
+    asked = [*problems, *twins, *hinted]
+    assert len(asked) == 12
+    template = PromptTemplate("arithmetic")
+    answers = {template.render(one): f"#### {one.answer}" for one in asked}
+    (tmp_path / "model.json").write_text(json.dumps(answers))
+    benchmark = BenchmarkConfig(name="arithmetic", source="arithmetic", options=options)
+    flags = {"twins": True, "wrong_hint": True}
+    evaluate_model(config_from(str(tmp_path / "model.json"), "scripted", [benchmark], flags, []), tmp_path / "e")
+    found, _ = rescore(tmp_path / "e")
+    assert found.outputs == found.after["correct"] == len(asked)
+    page = write_audit([tmp_path / "e"], tmp_path / "a.html").read_text()
+    assert all(one.prompt in page for one in asked)
 
 
 def test_mistakes_are_told_and_nothing_is_written(folder: Path, tmp_path: Path) -> None:
