@@ -28,6 +28,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 
+from data.errors import UserError
+
 Region = tuple[int, int]
 
 _TOKEN = re.compile(
@@ -95,6 +97,12 @@ def split_steps(text: str) -> tuple[str, ...]:
 def join_steps(steps: Iterable[str]) -> str:
     """The text that `split_steps` cut."""
     return "".join(steps)
+
+
+def refuse_text(steps: Iterable[str]) -> None:
+    """Raise a UserError if steps are one text: it would be taken for as many steps as it has characters."""
+    if isinstance(steps, str):
+        raise UserError("the steps are one text.", "Give a list of steps, e.g. data.steps.split_steps(text).")
 
 
 def _protected_regions(text: str) -> list[Region]:

@@ -24,6 +24,7 @@ from pydantic import Field
 from data.config import Config
 from data.errors import UserError
 from data.sources.base import RowError
+from data.steps import refuse_text
 from prm.chat import chat_frame
 
 _ANCHOR = "\n"
@@ -132,6 +133,7 @@ class StepEncoder:
     def _step_texts(self, steps: Sequence[str]) -> list[str]:
         """Each step as it is tokenized."""
         separator = self.config.separator
+        refuse_text(steps)
         if not steps:
             raise RowError("zero_steps", "the solution has no steps")
         for index, step in enumerate(steps):

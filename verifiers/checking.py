@@ -78,6 +78,9 @@ def check_answers(
 
     Returns:
         One verdict for each pair.
+
+    Raises:
+        UserError: a pair is not two texts, or there is no such kind, policy or limit.
     """
     if kind not in KINDS:
         raise UserError(f"unknown kind '{kind}'.", f"Use one of: {', '.join(KINDS)}.")
@@ -88,6 +91,10 @@ def check_answers(
     verdicts: list[Verdict] = []
     open_cases: dict[tuple[str, str], list[int]] = {}
     for place, ((gold, prediction), known) in enumerate(zip(pairs, found or repeat(None, len(pairs)), strict=True)):
+        if not (isinstance(gold, str) and isinstance(prediction, str)):
+            raise UserError(
+                f"gold {gold!r} and prediction {prediction!r} are not both text.", "Give text, e.g. str(7)."
+            )
         verdict, case = _check_plainly(gold, prediction, kind, PROFILES[policy], known)
         verdicts.append(verdict)
         if case is not None:

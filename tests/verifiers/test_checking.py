@@ -10,7 +10,7 @@ import pytest
 
 from data.errors import UserError
 from data.records import Status
-from verifiers import check_answer, check_answers, check_gold
+from verifiers import check_answer, check_answers, check_gold, check_steps
 
 ROOT = Path(__file__).parents[2]
 
@@ -58,6 +58,15 @@ def test_mistakes_of_the_caller_are_user_errors() -> None:
         check_answer("1", "1", kind="maths")
     with pytest.raises(UserError, match="positive"):
         check_answers([("1", "1")], workers=0)
+    with pytest.raises(UserError, match="not both text"):
+        check_answer("1", None)  # type: ignore[arg-type]
+    with pytest.raises(UserError, match="not both text"):
+        check_answer(1, "1")  # type: ignore[arg-type]
+
+
+def test_a_text_is_not_taken_for_a_list_of_its_characters() -> None:
+    with pytest.raises(UserError, match="one text"):
+        check_steps("1+2=?", "1+2=3")
 
 
 @pytest.mark.parametrize(

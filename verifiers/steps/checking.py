@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from data.steps import refuse_text
 from verifiers.steps.agreement import agree
 from verifiers.steps.algebra import Ledger, Statement
 from verifiers.steps.doubt import in_doubt, sentence_of
@@ -27,7 +28,11 @@ def check_steps(problem: str, steps: Sequence[str]) -> list[StepVerdict]:
 
     Returns:
         One verdict a step, in order.
+
+    Raises:
+        UserError: `steps` is one text.
     """
+    refuse_text(steps)
     ledger = Ledger(_letters(problem))
     found = [list(_findings(problem, step, place, ledger)) for place, step in enumerate(steps)]
     return [_verdict([pair for pair in pairs if not ledger.revokes(pair[1])]) for pairs in found]

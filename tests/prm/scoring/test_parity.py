@@ -167,6 +167,15 @@ def test_a_step_that_holds_the_separator_is_refused_by_name() -> None:
         scorer.score("1+2=?", ["1+2=3", "so ## 3"])
 
 
+def test_a_text_is_not_scored_as_a_list_of_its_characters(tmp_path: Path) -> None:
+    save_prm(build_prm(str(EMBEDDED), ModelForm(), EncoderConfig(), seed=1), tmp_path)
+    scorer = load_scorer(str(tmp_path))
+    with pytest.raises(UserError, match="one text"):
+        scorer.score("1+2=?", "1+2=3")
+    with pytest.raises(UserError, match="one text"):
+        scorer.score_batch([ScoreItem("1+2=?", "1+2=3")])  # type: ignore[arg-type]
+
+
 def test_nothing_to_score_is_nothing() -> None:
     assert scorer_of().score_batch([]) == []
 
