@@ -107,8 +107,7 @@ def save_checkpoint(loaded: LoadedModel, folder: Path, *, provenance: dict[str, 
     Raises:
         UserError: the folder holds something else, the disk is full, or it cannot be written.
     """
-    if folder.exists() and any(folder.iterdir()) and not (folder / PROVENANCE).is_file():
-        raise UserError(f"'{folder}' holds something that is no checkpoint of stepstar.", "Choose another folder.")
+    check_target(folder)
     partial = folder.with_name(folder.name + ".partial")
     if partial.exists():
         remove_tree(partial)
@@ -122,6 +121,12 @@ def save_checkpoint(loaded: LoadedModel, folder: Path, *, provenance: dict[str, 
             remove_tree(folder)
         os.replace(partial, folder)
     return revision
+
+
+def check_target(folder: Path) -> None:
+    """Raise a UserError if a checkpoint must not be saved there: asked before what takes long, and when it is saved."""
+    if folder.is_file() or (folder.exists() and any(folder.iterdir()) and not (folder / PROVENANCE).is_file()):
+        raise UserError(f"'{folder}' holds something that is no checkpoint of stepstar.", "Choose another folder.")
 
 
 def hub_commit(name: str, revision: str | None) -> str:

@@ -10,14 +10,15 @@ from pathlib import Path
 from typing import Any
 
 from data.errors import DependencyError, UserError
-from star.checkpoints import LoadedModel, save_checkpoint
+from star.checkpoints import LoadedModel, check_target, save_checkpoint
 
 
 def convert_gguf(file: Path, folder: Path) -> Path:
     """Convert a GGUF file and return the folder.
 
     Raises:
-        UserError: no such file, it is not of that format, or its tokenizer has no token that ends a chat turn.
+        UserError: no such file, it is not of that format, the folder holds something else, or its tokenizer has no
+            token that ends a chat turn.
         DependencyError: the package `gguf` is missing.
     """
     from importlib.util import find_spec
@@ -29,6 +30,7 @@ def convert_gguf(file: Path, folder: Path) -> Path:
     with file.open("rb") as stream:
         if stream.read(4) != b"GGUF":
             raise UserError(f"'{file}' is not a GGUF file.", "Give the path of a .gguf file.")
+    check_target(folder)
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
     from transformers.utils import logging

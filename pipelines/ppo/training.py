@@ -25,7 +25,7 @@ from pipelines.progress import say, track
 from pipelines.recipe import EngineConfig, SamplingConfig, SourceConfig
 from pipelines.run_guard import as_json
 from pipelines.stages.ppo import alarm_rows, prm_scores, symbolic_scores, verify_solutions
-from star.checkpoints import PROVENANCE, LoadedModel, load_checkpoint, save_checkpoint
+from star.checkpoints import PROVENANCE, LoadedModel, check_target, load_checkpoint, save_checkpoint
 from star.ppo.config import PpoConfig
 from star.ranks import ALONE, Ranks
 
@@ -90,9 +90,11 @@ def train_ppo_folder(job: PpoJob, ranks: Ranks = ALONE) -> PpoReport | None:
     if job.settings.threads:
         torch.set_num_threads(job.settings.threads)
     if job.fresh:
-        ranks.decided(lambda: shutil.rmtree(job.work, ignore_errors=True))
+        ranks.decided(lambda: check_target(job.out))
     task = _task(job, ranks)
     loaded = load_checkpoint(job.model, dtype="float32")
+    if job.fresh:
+        ranks.decided(lambda: shutil.rmtree(job.work, ignore_errors=True))
     key = content_id(task.key(loaded, job.settings), str(job.settings.iterations))
     if ranks.decided(lambda: not job.fresh and _key_of(job.out) == key):
         return None

@@ -122,6 +122,10 @@ def test_a_folder_of_something_else_is_never_replaced(tiny: LoadedModel, tmp_pat
     with pytest.raises(UserError, match="thesis"):
         save_checkpoint(tiny, folder, provenance={})
     assert (folder / "years.tex").read_text() == "of work"
+    file = tmp_path / "notes.txt"
+    file.write_text("a file where a folder is meant")
+    with pytest.raises(UserError, match="no checkpoint"):
+        save_checkpoint(tiny, file, provenance={})
 
 
 def test_a_home_folder_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

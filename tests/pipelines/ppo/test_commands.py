@@ -118,6 +118,14 @@ def test_what_is_there_is_not_trained_again_and_another_training_does_not_replac
         CliRunner().invoke(app, words(file, finished[0], "epochs=2"), catch_exceptions=False)
 
 
+def test_a_folder_of_something_else_is_refused_before_the_training_not_after_it(file: Path, tmp_path: Path) -> None:
+    (tmp_path / "thesis.tex").write_text("years of work")
+    with pytest.raises(UserError, match="no checkpoint of stepstar"):
+        CliRunner().invoke(app, words(file, tmp_path, "--fresh"), catch_exceptions=False)
+    assert [entry.name for entry in tmp_path.iterdir()] == ["thesis.tex"]
+    assert not tmp_path.with_name(f"{tmp_path.name}.training").exists()
+
+
 def test_a_command_that_was_stopped_goes_on_to_the_same_weights(
     file: Path, finished: tuple[Path, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
