@@ -165,13 +165,15 @@ def _stacked(counts: dict[tuple[str, int], Counter[str]], names: Sequence[str], 
         values = [counts[place][name] for place in places]
         if any(values):
             figure.add_bar(x=labels, y=values, name=name.replace("_", " "), marker_color=_OUTCOMES[name])
-    return layout(
+    layout(
         figure,
         title,
         barmode="stack",
         yaxis={"title": unit},
         xaxis={"title": "arm, round", "type": "category"},
     )
+    # Long labels are turned and push the axis title down: the legend stands at the bottom, whatever they need.
+    return figure.update_layout(height=370, margin_b=115, legend={"y": 0.01, "yref": "container", "yanchor": "bottom"})
 
 
 def evaluation_outcomes(summary: Summary) -> Any:
