@@ -6,11 +6,12 @@ Kill it anywhere, run the same command again, and it goes on; another setting in
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from data.errors import RunFolderError
-from data.records import FinishReason
+from data.records import FinishReason, Problem
 from data.store import write_atomic
 from pipelines.evaluation.settings import EvalConfig
 from pipelines.run_dir import RunFolder
@@ -82,6 +83,13 @@ class EvalFolder(RunFolder):
 def is_evaluation(root: Path) -> bool:
     """Whether a folder is that of an evaluation."""
     return (root / CONFIG).is_file() and "benchmarks" in _stored(root)
+
+
+def refuse_unasked(root: Path, wanted: Iterable[str], problems: Mapping[str, Problem]) -> None:
+    """Raise a RunFolderError if answers are stored to problems that are not: an older version kept no variants."""
+    if any(key not in problems for key in wanted):
+        raise RunFolderError(f"'{root}' does not hold all problems that were asked.",
+                             "Run its `stepstar eval` command again: it adds them, and draws nothing.")  # fmt: skip
 
 
 def _stored(root: Path) -> dict[str, Any]:

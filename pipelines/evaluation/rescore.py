@@ -17,6 +17,7 @@ from typing import IO, Any
 from data.errors import UserError
 from data.records import FinishReason, Kind, Problem, Status, Verdict
 from data.schema import arrow_schema, to_table
+from pipelines.evaluation.folder import refuse_unasked
 from pipelines.progress import track
 from pipelines.run_dir import RunFolder
 from pipelines.stages.sampling import CODE_VERSION
@@ -83,6 +84,7 @@ def rescore(root: Path, policy: str = "default") -> tuple[Rescored, Path]:
     ):
         for unit in units:
             outputs = list(_outputs(run, unit))
+            refuse_unasked(root, (output.problem_id for output in outputs), problems)
             new = grade(outputs, problems, policy)
             _compare(outputs, new, problems, found, stream)
             verdicts.write_table(to_table(Verdict, new))

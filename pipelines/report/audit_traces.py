@@ -19,7 +19,7 @@ from data.records import Origin, Problem, Rationale, Status, StepLabel, StepScor
 from data.run_records import LeakReport, Selection
 from data.sources.base import RowError
 from data.store import Only
-from pipelines.evaluation.folder import is_evaluation
+from pipelines.evaluation.folder import is_evaluation, refuse_unasked
 from pipelines.report.judged import JUDGED, mistaken_problems, mistakes, reading_of, sure_labels
 from pipelines.run_dir import RunFolder
 from prm.aggregate import Reading
@@ -77,6 +77,7 @@ def read_traces(runs: Sequence[RunFolder], limit: int) -> AuditTraces:
     for run in runs:
         found.problems |= {row.id: row for row in run.table("problems", only=Only.of("id", wanted))}
         found.traces += _traces(run, found.problems)
+    refuse_unasked(runs[0].root, wanted, found.problems)
     found.problems = {key: found.problems[key] for key in wanted}
     for trace in found.traces:
         problem = found.problems[trace.rationale.problem_id]

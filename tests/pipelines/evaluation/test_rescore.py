@@ -104,6 +104,12 @@ def test_answers_to_variants_are_graded_again_and_shown_on_the_audit_page(tmp_pa
     assert found.outputs == found.after["correct"] == len(asked)
     page = write_audit([tmp_path / "e"], tmp_path / "a.html").read_text()
     assert all(one.prompt in page for one in asked)
+    manifest = json.loads((tmp_path / "e/manifest.json").read_text())
+    del manifest["shards"]["problems/arithmetic-twin-problems"], manifest["sha256"]
+    (tmp_path / "e/manifest.json").write_text(json.dumps(manifest))
+    for again in (lambda: rescore(tmp_path / "e"), lambda: write_audit([tmp_path / "e"], tmp_path / "a.html")):
+        with pytest.raises(UserError, match="does not hold all problems"):
+            again()
 
 
 def test_mistakes_are_told_and_nothing_is_written(folder: Path, tmp_path: Path) -> None:
