@@ -107,7 +107,8 @@ def check_scored(labelled: Sequence[LabelledSet], samples: Sequence[SampleSet]) 
     every = [scores for one in labelled for scores in one.scores]
     every += [one.scores for other in samples for group in other.groups for one in group]
     if not any(every):
-        reasons = sum((one.unscored for one in [*labelled, *samples]), Counter[str]())
+        counted = [*(one.unscored for one in labelled), *(other.unscored for other in samples)]
+        reasons = sum(counted, Counter[str]())
         told = ", ".join(f"{reason} {number}" for reason, number in reasons.most_common())
         cure = "Give a model that reads longer texts." if "too_long" in reasons else "Look at model and files."
         raise UserError(f"none of {len(every)} solutions has scores ({told}).", cure)
