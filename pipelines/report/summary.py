@@ -23,6 +23,7 @@ from pipelines.evaluation.metrics import outcome
 from pipelines.report.fates import Fates, ToRead, Trace
 from pipelines.report.judged import JudgedSet, judge_prm
 from pipelines.run_dir import RunFolder
+from pipelines.stages.arm import STAR, WITHOUT
 from pipelines.stages.kept import rounds_of, stored_round
 from pipelines.stages.problems import split_dev, stored_problems
 from star.leaks import LeakRates, leak_rates
@@ -33,6 +34,8 @@ from verifiers.metrics import Interval, paired_interval, wilson_interval
 
 BASE = "base"
 PPO, PREFERENCE = "ppo", "preference"
+_ARMS = (BASE, STAR, WITHOUT, PREFERENCE, PPO)
+"""In the order in which a reader wants them."""
 LATER = (PPO, PREFERENCE)
 """Arms that begin with the last promoted policy."""
 
@@ -152,7 +155,8 @@ def _add_accuracy(summary: Summary, run: RunFolder, levels: set[str]) -> None:
     # Where the sources name their levels differently, every test problem is a target.
     summary.targets = [level for level in summary.difficulties if level in trained] or summary.difficulties
     marks: dict[tuple[str, int], dict[str, float]] = {}
-    for place, found in rows.items():
+    for place in sorted(rows, key=lambda place: (_ARMS.index(place[0]), place[1])):
+        found = rows[place]
         if len(found) < len(test):
             # The run is still at it: a part of the problems would be the easy part.
             continue

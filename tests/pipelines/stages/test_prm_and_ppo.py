@@ -156,6 +156,11 @@ def test_a_recipe_for_programs_is_told_so_before_its_rounds() -> None:
         load_recipe("quickstart", ["prompt=code", "prm.enabled=true"])
 
 
+def test_the_report_tells_the_arms_in_the_order_in_which_they_begin(finished: Path) -> None:
+    arms = list(dict.fromkeys(place[0] for place in summarize(RunFolder.read(finished)).accuracy))
+    assert arms == ["base", "star", "ppo"]
+
+
 def test_the_report_says_what_ppo_bought(finished: Path) -> None:
     line = policy_line(summarize(RunFolder.read(finished)), "ppo")
     assert line.startswith("PPO took the last promoted policy to ")
