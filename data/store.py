@@ -120,10 +120,10 @@ def writing(place: Path) -> Iterator[None]:
     try:
         yield
     except (OSError, SafetensorError) as error:
-        raise InputError(
-            f"cannot write '{place}': {getattr(error, 'strerror', None) or error}.",
-            "Free space or permissions, then run the same command again: it resumes.",
-        ) from error
+        cure = "Free space or permissions, then run the same command again: it resumes."
+        if isinstance(error, (FileExistsError, IsADirectoryError, NotADirectoryError)):
+            cure = "Give another path."
+        raise InputError(f"cannot write '{place}': {getattr(error, 'strerror', None) or error}.", cure) from error
 
 
 def _scratch(file: Path) -> Path:

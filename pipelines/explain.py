@@ -94,6 +94,9 @@ def explain_run(recipe: Recipe, root: Path) -> None:
     Raises:
         RunFolderError: it is no run folder, or another version made it.
     """
+    if not root.is_dir() or not any(root.iterdir()):
+        print(f"'{root}' is new: nothing is kept, everything is computed")
+        return
     run = _Walked.read(root)
     assert isinstance(run, _Walked)
     exclude = set(LIMITS)

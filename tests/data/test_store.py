@@ -20,6 +20,7 @@ from data.store import (
     unseal,
     write_atomic,
     write_shard,
+    writing,
 )
 
 ROWS = [Problem.create(prompt=f"{place}+1", answer=str(place + 1)) for place in range(20)]
@@ -99,3 +100,10 @@ def test_sealed_json_is_json_comes_back_and_shows_every_flipped_bit_of_its_conte
     for place in range(start, len(sealed)):
         with pytest.raises(ValueError, match="not those that were written"):
             unseal(sealed[:place] + bytes([sealed[place] ^ 1]) + sealed[place + 1 :])
+
+
+def test_a_folder_in_the_place_of_a_file_is_cured_by_another_path(tmp_path: Path) -> None:
+    (tmp_path / "out.json").mkdir()
+    with pytest.raises(InputError, match="Is a directory") as caught, writing(tmp_path / "out.json"):
+        (tmp_path / "out.json").write_text("{}")
+    assert caught.value.cure == "Give another path."

@@ -17,6 +17,7 @@ import pytest
 
 from data.errors import UserError
 from data.records import Problem
+from pipelines.explain import explain_run
 from pipelines.recipe import load_recipe
 from pipelines.run import run_recipe
 from pipelines.run_dir import RunFolder
@@ -153,6 +154,14 @@ def test_explain_says_what_is_kept_and_update_computes_just_the_rest(whole: tupl
     # What an update leaves is what a new run gives.
     assert finish(tmp_path / "new", "sft.steps=13").returncode == 0
     assert fingerprint(folder) == fingerprint(tmp_path / "new")
+
+
+def test_explain_of_a_new_folder_says_that_everything_is_computed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    explain_run(load_recipe("quickstart"), tmp_path / "new")
+    assert "everything is computed" in capsys.readouterr().out
+    assert not (tmp_path / "new").exists()
 
 
 def test_explain_names_a_damaged_shard(whole: tuple[Path, int], tmp_path: Path) -> None:
