@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
@@ -60,7 +61,11 @@ def kill_a_busy_worker() -> None:
             line = " ".join(process.cmdline())
             if "spawn_main" in line or line.startswith("ray::_Worker.draw"):
                 process.kill()
-                process.wait()
+                # Not `process.wait()`: it would take the exit status from the pool, to which the worker would then be
+                # alive for ever.
+                with suppress(psutil.NoSuchProcess):
+                    while process.status() != psutil.STATUS_ZOMBIE:
+                        time.sleep(0.01)
                 return
     raise AssertionError("no worker was at work")
 
