@@ -52,10 +52,8 @@ def campaign(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
     """All of it; the result so far is stored after each run."""
     for name in HEAVY:
         importlib.import_module(name)
-    trial, began = (
-        Trial(folder, options.seed, (*RECIPE, *SHORT * options.short, *options.overrides)),
-        time.perf_counter(),
-    )
+    recipe = (*RECIPE, *SHORT * options.short, *options.overrides)
+    trial, began = Trial(folder, options.seed, recipe), time.perf_counter()
     trial.run_whole()
     if not options.short:
         trial.check_whole()
@@ -74,7 +72,7 @@ def campaign(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
             "run_cpu_s": round(trial.cpu_s, 1),
             "files": len(trial.whole),
             "killed": summary(killed),
-            "full_disk": summary(full) if full else "none: a tmpfs cannot be mounted here" * (not disks),
+            "full_disk": summary(full) if full else "none: a tmpfs cannot be mounted here" * (disks < options.disks),
             "slowest_end_after_sigterm_s": round(trial.slowest_end_s, 2),
             "cpu_s": round(sum(os.times()[:4])),
             "wall_s": round(time.perf_counter() - began),
